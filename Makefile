@@ -1,0 +1,47 @@
+# Everything a newcomer types. Each command sets up what it needs; nothing comes before it but Python and make.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check load lock browser clean
+
+help:  ## list these commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+demo: $(READY)  ## a PostgreSQL, the service, and a page with live bars (DEMO="--jobs 20" adds simulated jobs)
+	@$(BIN)/progress-service demo $(DEMO)
+
+test: $(READY) browser  ## every test, with a real PostgreSQL and a real Chromium
+	@$(BIN)/python -m pytest $(TESTS)
+
+check: $(READY)  ## format, lint, types, layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+load: $(READY)  ## the figures of the README, measured on this machine
+	@$(BIN)/python -m loadtest
+
+lock: $(READY)  ## renew the hashed lists of dependencies from pyproject.toml
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command 'make lock' pyproject.toml -o requirements.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command 'make lock' --extra demo --group dev pyproject.toml -o requirements-dev.txt
+
+browser: $(READY)
+	@$(BIN)/python tests/chromium.py
+
+clean:  ## remove what these commands made
+	rm -rf .venv .demo .test report
+
+$(READY): requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 …")'
+	@echo "setting up .venv (once)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

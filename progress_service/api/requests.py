@@ -1,0 +1,57 @@
+"""The bodies of requests: well-formed, not too large, of the right type; or a problem that says what not."""
+
+from http import HTTPStatus
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from progress_service.api.problems import Problem
+
+BODY_BYTES_MAX = 16_384
+"""More than any command needs."""
+
+Body = TypeVar("Body")
+
+
+async def json_body(request: Request, into: type[Body]) -> Body:
+    """The request's JSON as a value of the type *into*.
+
+    Raises:
+        Problem: 415 for another content type, 413 for too much, 400 for what is not JSON, 422 for JSON of
+            another shape, with the place in it.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise Problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "Not JSON",
+            f"The body is {media_type[:100] or 'of no stated type'}; send Content-Type: application/json.",
+            slug="not-json",
+        )
+    body = await _limited_body(request)
+    try:
+        return msgspec.json.decode(body, type=into)
+    except msgspec.ValidationError as error:
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "Not what is taken here", str(error), slug="invalid-body"
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Problem(HTTPStatus.BAD_REQUEST, "Malformed JSON", f"{error}.", slug="malformed-json") from None
+
+
+async def _limited_body(request: Request) -> bytes:
+    """The body, read only as far as the limit: what a client says about its length is not relied upon."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            raise Problem(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                "Too much",
+                f"The body is longer than {BODY_BYTES_MAX} bytes.",
+                slug="body-too-large",
+                # What is left of it will not be read, so the connection cannot serve another request.
+                headers={"Connection": "close"},
+            )
+    return bytes(body)

@@ -1,0 +1,84 @@
+"""Which address leads where. One allow-list of origins stands before all that concerns users."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from progress_service.api.cors import Cors, Origins
+from progress_service.api.jobs import Jobs
+from progress_service.api.operations import Operations
+from progress_service.api.problems import exception_handlers
+from progress_service.api.sessions import Sessions
+from progress_service.api.stream import StreamRoute
+
+CLIENT_FOLDER = Path(__file__).parent.parent / "client"
+STREAM_PATH = "/v1/stream"
+
+
+class ClientFiles(StaticFiles):
+    """What a browser loads. It asks anew each time, so that an upgrade of the service reaches every page."""
+
+    def file_response(self, *args: object, **kwargs: object) -> Response:
+        """A file, which a cache may keep but has to ask about."""
+        response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+def application(
+    *,
+    jobs: Jobs,
+    sessions: Sessions,
+    operations: Operations,
+    stream: StreamRoute,
+    origins: Origins,
+    more: Sequence[BaseRoute] = (),
+) -> ASGIApp:
+    """The whole ASGI application; *more* routes come after our own."""
+    pages = Starlette(
+        routes=[
+            Route("/v1/jobs", jobs.every, methods=["GET"]),
+            Route("/v1/jobs", jobs.create, methods=["POST"]),
+            Route("/v1/jobs/{id}", jobs.one, methods=["GET"]),
+            Route("/v1/session", sessions.begin, methods=["POST"]),
+            Route("/v1/session", sessions.end, methods=["DELETE"]),
+            Route("/v1/tickets", sessions.issue_ticket, methods=["POST"]),
+            Route("/healthz", operations.healthz),
+            Route("/readyz", operations.readyz),
+            *more,
+        ],
+        exception_handlers=exception_handlers(),
+    )
+    shared = Cors(pages, origins)
+    client = _client_files()
+
+    async def routed(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        if path == STREAM_PATH and scope.get("method") != "OPTIONS":
+            await stream(scope, receive, send)
+        elif path.startswith("/client/"):
+            await client(scope, receive, send)
+        else:
+            await shared(scope, receive, send)
+
+    return routed
+
+
+def _client_files() -> ASGIApp:
+    """The browser's modules, for any page.
+
+    A browser fetches modules from elsewhere only with CORS (HTML standard, "fetch a single module script"),
+    and there is nothing secret in them.
+    """
+    return Starlette(
+        routes=[Mount("/client", ClientFiles(directory=CLIENT_FOLDER))],
+        middleware=[Middleware(CORSMiddleware, allow_origins=["*"])],
+        exception_handlers=exception_handlers(),
+    )

@@ -1,0 +1,92 @@
+"""`GET /v1/stream`: a plain ASGI route, since nothing may stand between the hub and the server."""
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+from urllib.parse import parse_qs
+
+from sse_starlette import EventSourceResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from progress_service.api.access import STREAM_KINDS, Access, Identity
+from progress_service.api.cors import Origins
+from progress_service.api.problems import Problem, send_problem
+from progress_service.streams.hub import Hub
+from progress_service.streams.stream import Stream
+from progress_service.wire.frames import View
+
+HEADERS = EventSourceResponse(iter(())).raw_headers
+
+
+class StreamRoute:
+    """The ASGI application behind `/v1/stream`.
+
+    Args:
+        access: Tells who asks.
+        origins: Which pages may read the answer.
+        hub: Sends the frames.
+        streams_per_user_max: How many streams a user may have open at once.
+    """
+
+    def __init__(self, access: Access, origins: Origins, hub: Hub, *, streams_per_user_max: int) -> None:
+        self._access = access
+        self._origins = origins
+        self._hub = hub
+        self._streams_per_user_max = streams_per_user_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request (ASGI 3)."""
+        reading_headers = self._origins.headers(scope)
+        try:
+            _require_reading(scope)
+            view = _view(scope)
+            identity = await self._access.identify(scope, STREAM_KINDS)
+            self._require_room(identity)
+        except Problem as problem:
+            await send_problem(send, problem, reading_headers)
+            return
+        start: Message = {
+            "type": "http.response.start",
+            "status": HTTPStatus.OK,
+            "headers": [*HEADERS, *reading_headers],
+        }
+        await send(start)
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.body"})
+            return
+        ends_at = datetime.fromtimestamp(identity.expires_at, UTC)
+        await self._hub.serve(Stream(identity.user_id, view, send, ends_at), receive)
+
+    def _require_room(self, identity: Identity) -> None:
+        if self._hub.streams_of(identity.user_id) >= self._streams_per_user_max:
+            raise Problem(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "Too many streams",
+                f"You have {self._streams_per_user_max} streams open, which is the limit. Close a tab, "
+                "or let several elements of a page share one connection.",
+                slug="too-many-streams",
+                headers={"Retry-After": "5"},
+            )
+
+
+def _require_reading(scope: Scope) -> None:
+    if scope["method"] not in ("GET", "HEAD"):
+        raise Problem(
+            HTTPStatus.METHOD_NOT_ALLOWED,
+            "Method Not Allowed",
+            f"{scope['method']} is not possible here; GET is.",
+            headers={"Allow": "GET, HEAD"},
+        )
+
+
+def _view(scope: Scope) -> View:
+    values = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True).get("view", ["full"])
+    try:
+        (value,) = values
+        return View(value)
+    except ValueError:
+        raise Problem(
+            HTTPStatus.BAD_REQUEST,
+            "Unknown view",
+            f"view is {', '.join(values)[:100]!r}; it is full or compact.",
+            slug="unknown-view",
+        ) from None

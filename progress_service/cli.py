@@ -1,0 +1,147 @@
+"""What a person types: `progress-service demo | serve | schema`."""
+
+import logging
+import secrets
+import socket
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import typer
+
+from progress_service import service
+from progress_service.demo.play import DemoError, play
+from progress_service.embedded import EmbeddedPostgresError, embedded_postgres
+from progress_service.jobs.schema import SchemaError, apply_schema
+from progress_service.server import ListenError
+from progress_service.settings import Settings, SettingsError
+
+logger = logging.getLogger(__name__)
+
+DEMO_FOLDER = Path(".demo")
+
+commands = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Live progress of long jobs: from a PostgreSQL row to any web page.",
+)
+
+Host = Annotated[str | None, typer.Option(help="The address to listen on.", show_default="127.0.0.1")]
+Port = Annotated[int | None, typer.Option(help="The port; 0 takes a free one.", show_default="8080")]
+
+
+@commands.command()
+def serve(
+    host: Host = None,
+    port: Port = None,
+    feed: Annotated[str | None, typer.Option(help="Where changes come from: auto or notify.")] = None,
+) -> None:
+    """Serve streams of the database that DATABASE_URL names."""
+    settings = Settings(host=host, port=port, feed=feed)
+    settings.require_access()
+    for warning in settings.warnings:
+        logger.warning(warning)
+    anyio.run(_serve, settings, settings.require_database_url(), backend_options={"use_uvloop": True})
+
+
+async def _serve(settings: Settings, dsn: str) -> None:
+    async with service.opened(settings, dsn) as opened:
+        await service.serve(
+            opened,
+            host=settings.host,
+            port=settings.port,
+            on_start=lambda address: logger.info("serving streams at %s/v1/stream", address),
+        )
+
+
+@commands.command()
+def demo(
+    host: Host = None,
+    port: Port = None,
+    jobs: Annotated[int, typer.Option(min=0, max=1_000, help="Simulated jobs to keep going.")] = 0,
+    folder: Annotated[Path, typer.Option(help="Keeps the private PostgreSQL and the uploads.")] = DEMO_FOLDER,
+) -> None:
+    """Show a page with live bars, on a private PostgreSQL unless DATABASE_URL names one."""
+    settings = _demo_settings(host, port)
+    database = (
+        embedded_postgres(folder / "postgres")
+        if settings.database_url is None
+        else nullcontext(settings.require_database_url())
+    )
+    with database as dsn:
+
+        async def run() -> None:
+            await play(
+                settings,
+                dsn,
+                schema_text(),
+                folder=folder / "uploads",
+                jobs=jobs,
+                on_start=lambda address: _welcome(address, dsn),
+            )
+
+        anyio.run(run, backend_options={"use_uvloop": True})
+
+
+@commands.command()
+def schema(
+    *, apply: Annotated[bool, typer.Option("--apply", help="Apply it to DATABASE_URL instead.")] = False
+) -> None:
+    """Print schema.sql, which may be applied any number of times."""
+    if not apply:
+        typer.echo(schema_text(), nl=False)
+        return
+    dsn = Settings().require_database_url()
+    for notice in anyio.run(apply_schema, dsn, schema_text()):
+        typer.echo(notice, err=True)
+    typer.echo("The schema is in place.", err=True)
+
+
+def schema_text() -> str:
+    """The text of schema.sql: beside this file where it was installed, above it in a checkout."""
+    here = Path(__file__).parent
+    installed = here / "schema.sql"
+    return (installed if installed.exists() else here.parent / "schema.sql").read_text(encoding="utf-8")
+
+
+def main() -> None:
+    """Run the command that was typed; what a person got wrong is answered with one line."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
+    )
+    try:
+        commands()
+    except (SettingsError, SchemaError, DemoError, EmbeddedPostgresError, ListenError) as error:
+        sys.exit(f"progress-service: {error}")
+
+
+def _demo_settings(host: str | None, port: int | None) -> Settings:
+    """The settings, with what a first look should not have to set: a free port and a secret."""
+    settings = Settings(host=host, port=port)
+    if port is None:
+        port = _free_port(settings.host, settings.port)
+    has_keys = settings.jwt_secret is not None or settings.jwks_url is not None
+    return Settings(host=host, port=port, jwt_secret=None if has_keys else secrets.token_urlsafe(48))
+
+
+def _free_port(host: str, wanted: int) -> int:
+    """The port that is wanted, or 0 (which lets the system choose) where another program has it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, wanted))
+        except OSError:
+            return 0
+    return wanted
+
+
+def _welcome(address: str, dsn: str) -> None:
+    typer.echo(
+        f"\n  {address}\n\n"
+        "  Upload a list of contacts there, or change a row yourself and watch it:\n"
+        f"  psql '{dsn}'\n\n"
+        "  Ctrl-C ends the demo.\n"
+    )

@@ -1,0 +1,63 @@
+/** The demo's page: a session, the two bars, and what is around them. */
+
+import { watch } from "/client/watch.js";
+import { isFinished } from "/client/store.js";
+import { showResults } from "./results.js";
+import { acceptUploads, say } from "./upload.js";
+
+const THEME = "progress-demo-theme";
+
+followTheme();
+try {
+  const { user_id } = await begin();
+  for (const bar of document.querySelectorAll("enrichment-progress-bar")) bar.setAttribute("user-id", user_id);
+  showEmbedding(user_id);
+  acceptUploads(showResults);
+  refetchAfterEach(user_id);
+} catch (error) {
+  say(`The demo did not start: ${error instanceof Error ? error.message : error}`, "error");
+}
+
+/** A user of this browser's own, by a cookie. @returns {Promise<{user_id: string}>} */
+async function begin() {
+  const response = await fetch("/demo/session");
+  if (!response.ok) throw new Error(`the service answered ${response.status}.`);
+  return response.json();
+}
+
+/** Fetch the results whenever a job came, ended or went. @param {string} userId */
+function refetchAfterEach(userId) {
+  const { getSnapshot, subscribe } = watch({ userId });
+  let before = "";
+  const look = () => {
+    const now = getSnapshot().jobs.map((job) => job.id + isFinished(job)).join();
+    if (now !== before) showResults();
+    before = now;
+  };
+  subscribe(look);
+  showResults();
+}
+
+function followTheme() {
+  /** @param {string} theme */
+  const use = (theme) => {
+    document.documentElement.dataset.theme = theme;
+  };
+  const saved = localStorage.getItem(THEME) ?? "system";
+  use(saved);
+  for (const choice of /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll(".theme input"))) {
+    choice.checked = choice.value === saved;
+    choice.addEventListener("change", () => {
+      use(choice.value);
+      localStorage.setItem(THEME, choice.value);
+    });
+  }
+}
+
+/** The lines that put the bar on another page. @param {string} userId */
+function showEmbedding(userId) {
+  const code = /** @type {HTMLElement} */ (document.getElementById("embed-code"));
+  code.textContent =
+    `<script type="module" src="${location.origin}/client/enrichment-progress-bar.js"></script>\n` +
+    `<enrichment-progress-bar user-id="${userId}" compact></enrichment-progress-bar>`;
+}

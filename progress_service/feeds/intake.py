@@ -1,0 +1,61 @@
+"""A bounded box between asyncpg's synchronous callback and the feed that empties it."""
+
+from collections import deque
+
+import anyio
+
+
+class IntakeOverflowError(Exception):
+    """More came in than fits. What was held is gone, so the feed has to take a snapshot."""
+
+
+class IntakeClosedError(Exception):
+    """The connection behind the intake is gone."""
+
+
+class Intake:
+    """Payloads in their order of arrival, at most *payloads_max* of them."""
+
+    def __init__(self, payloads_max: int) -> None:
+        self._payloads: deque[str] = deque()
+        self._payloads_max = payloads_max
+        self._has_overflowed = False
+        self._is_closed = False
+        self._arrival = anyio.Event()
+
+    def put(self, payload: str) -> None:
+        """Take in one payload. Never suspends and never fails."""
+        if len(self._payloads) >= self._payloads_max:
+            self._payloads.clear()
+            self._has_overflowed = True
+        self._payloads.append(payload)
+        self._arrival.set()
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        self._is_closed = True
+        self._arrival.set()
+
+    def clear(self) -> None:
+        """Forget what is held, and that it overflowed: a snapshot will follow."""
+        self._payloads.clear()
+        self._has_overflowed = False
+
+    async def take(self, within_seconds: float) -> list[str]:
+        """All that has arrived, waiting up to *within_seconds* for the first; empty when nothing came.
+
+        Raises:
+            IntakeOverflowError: Something had to be dropped.
+            IntakeClosedError: The connection is gone.
+        """
+        if not self._payloads and not self._is_closed:
+            self._arrival = anyio.Event()
+            with anyio.move_on_after(within_seconds):
+                await self._arrival.wait()
+        if self._is_closed:
+            raise IntakeClosedError
+        if self._has_overflowed:
+            raise IntakeOverflowError
+        payloads = list(self._payloads)
+        self._payloads.clear()
+        return payloads

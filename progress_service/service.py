@@ -1,0 +1,149 @@
+"""The composition root: builds feed, board, publisher, hub and routes, and runs them in one task group."""
+
+import logging
+import secrets
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import anyio
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
+
+from progress_service.api.access import Access, AccessPolicy
+from progress_service.api.cors import Origins
+from progress_service.api.jobs import Jobs
+from progress_service.api.operations import Operations
+from progress_service.api.routes import application
+from progress_service.api.sessions import Sessions
+from progress_service.api.stream import StreamRoute
+from progress_service.core.board import Board
+from progress_service.core.model import Instant
+from progress_service.feeds.feed import Feed
+from progress_service.feeds.notify import NotifyFeed
+from progress_service.jobs.store import JobStore
+from progress_service.server import Server
+from progress_service.settings import Settings
+from progress_service.streams.beat import Beat
+from progress_service.streams.hub import Hub
+from progress_service.streams.publisher import Publisher
+
+logger = logging.getLogger(__name__)
+
+
+class Service:
+    """Everything between a feed and the browsers' sockets.
+
+    Args:
+        settings: Every setting.
+        feed: Where changes come from.
+        store: The rows that requests make and read.
+        more_routes: Further pages, such as the demo's.
+    """
+
+    def __init__(
+        self, settings: Settings, feed: Feed, store: JobStore, more_routes: Sequence[BaseRoute] = ()
+    ) -> None:
+        self.feed = feed
+        self.beat = Beat(monotonic_clock)
+        self.publisher = Publisher(
+            Board(linger_seconds=settings.linger_seconds),
+            self.beat,
+            wall_clock=wall_clock,
+            flush_seconds=settings.flush_seconds,
+            epoch=secrets.token_hex(4),
+        )
+        self.hub = Hub(
+            self.beat,
+            snapshot=self.publisher.snapshot,
+            wall_clock=wall_clock,
+            heartbeat_seconds=settings.heartbeat_seconds,
+        )
+        self.publisher.publish_to(self.hub)
+        origins = Origins(settings.allowed_origins)
+        access = Access(access_policy(settings), origins)
+        self.app: ASGIApp = application(
+            jobs=Jobs(access, store, self.publisher.snapshot_view),
+            sessions=Sessions(access, origins),
+            operations=Operations(lambda: self.publisher.feed_state),
+            stream=StreamRoute(access, origins, self.hub, streams_per_user_max=settings.streams_per_user_max),
+            origins=origins,
+            more=more_routes,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Follow the feed and keep every deadline, until left."""
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self.hub.run)
+            tasks.start_soon(self.beat.run)
+            tasks.start_soon(self.feed.run, self.publisher.accept)
+            yield
+            tasks.cancel_scope.cancel()
+
+
+def access_policy(settings: Settings) -> AccessPolicy:
+    """What the settings say about tokens."""
+    secret = settings.jwt_secret
+    return AccessPolicy(
+        algorithms=settings.accepted_algorithms,
+        signing_key=settings.signing_key,
+        secret=None if secret is None else secret.get_secret_value().encode(),
+        jwks_url=settings.jwks_url,
+        audience=settings.jwt_audience,
+        issuer=settings.jwt_issuer,
+        ticket_seconds=settings.ticket_seconds,
+        session_seconds_max=settings.session_seconds_max,
+        cookie_samesite=settings.cookie_samesite,
+        cookie_secure=settings.cookie_secure,
+    )
+
+
+def monotonic_clock() -> Instant:
+    """The clock of deadlines."""
+    return Instant(time.monotonic())
+
+
+def wall_clock() -> datetime:
+    """The date that pages are told."""
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings, dsn: str, more_routes: Sequence[BaseRoute] = ()
+) -> AsyncIterator[Service]:
+    """A service on the database *dsn*, running but not yet listening."""
+    feed = NotifyFeed(dsn, clock=monotonic_clock, linger_seconds=settings.linger_seconds)
+    async with JobStore.open(dsn) as store:
+        service = Service(settings, feed, store, more_routes)
+        async with service.running():
+            yield service
+
+
+async def serve(
+    service: Service, *, host: str, port: int, on_start: Callable[[str], None] = lambda _: None
+) -> None:
+    """Answer requests until SIGTERM or SIGINT, then end every stream and stop; a second signal hurries.
+
+    Args:
+        service: One that is running.
+        host: The address to listen on.
+        port: The port; 0 lets the system choose.
+        on_start: Is told the address, once connections are accepted.
+    """
+    server = Server(service.app, host=host, port=port, drain=lambda: service.hub.drain("shutdown"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_stop_on_signal, server)
+        await server.serve_until_stopped(on_start)
+        tasks.cancel_scope.cancel()
+
+
+async def _stop_on_signal(server: Server) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            logger.info("%s: ending", signal.Signals(number).name)
+            server.force_exit = server.should_exit
+            server.should_exit = True

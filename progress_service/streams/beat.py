@@ -1,0 +1,51 @@
+"""One timer for everything that is due: flushes, evictions, heartbeats and the ends of tokens."""
+
+import heapq
+import itertools
+from collections.abc import Callable
+from math import inf
+
+import anyio
+
+from progress_service.core.model import Instant
+
+Action = Callable[[Instant], None]
+"""Called with the instant at which it runs. Does not suspend."""
+
+
+class Beat:
+    """An agenda of actions, and the one task that carries them out.
+
+    An entry cannot be taken back: an action that has become pointless sees that for itself and does nothing.
+    So nothing may be entered far ahead for something that may vanish soon.
+    """
+
+    def __init__(self, clock: Callable[[], Instant]) -> None:
+        self.clock = clock
+        self._agenda: list[tuple[Instant, int, Action]] = []
+        self._order = itertools.count()
+        self._next_wake: float = -inf
+        self._nudge = anyio.Event()
+
+    def at(self, due: Instant, action: Action) -> None:
+        """Have *action* carried out at *due*, or as soon as possible if that has passed."""
+        heapq.heappush(self._agenda, (due, next(self._order), action))
+        if due < self._next_wake:
+            self._nudge.set()
+
+    def run_due(self, now: Instant) -> Instant | None:
+        """Carry out all that is due at *now*; the instant of the next entry, or None."""
+        while self._agenda and self._agenda[0][0] <= now:
+            _, _, action = heapq.heappop(self._agenda)
+            action(now)
+        return self._agenda[0][0] if self._agenda else None
+
+    async def run(self) -> None:
+        """Carry out everything in its time until cancelled."""
+        while True:
+            self._nudge = anyio.Event()
+            due = self.run_due(self.clock())
+            self._next_wake = inf if due is None else due
+            with anyio.move_on_after(max(0.0, self._next_wake - self.clock())):
+                await self._nudge.wait()
+            self._next_wake = -inf

@@ -1,0 +1,176 @@
+"""Who listens: every open stream of this process, by user, and what each of them is sent.
+
+The hub knows nothing of jobs. It is given frames, and it can ask for a user's snapshot; whether a board in
+this process or a relay far away makes them is no concern of it.
+"""
+
+import logging
+import random
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+from functools import partial
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+from starlette.types import Message, Receive
+
+from progress_service.core.model import Instant
+from progress_service.streams.beat import Beat
+from progress_service.streams.stream import Rest, Stream, body
+from progress_service.wire import frames
+from progress_service.wire.frames import View
+
+logger = logging.getLogger(__name__)
+
+EXPIRING_SECONDS = 30.0
+"""How long before its token ends a stream is told so."""
+
+RETRY_MS_MIN, RETRY_MS_MAX = 500, 5_000
+"""When browsers come back after `bye`: spread, so that they do not all come at once."""
+
+KEEP_ALIVE = body(frames.KEEP_ALIVE)
+
+Snapshot = Callable[[str, View], bytes]
+
+
+class Hub:
+    """All open streams.
+
+    Args:
+        beat: Calls back for heartbeats and for the ends of tokens.
+        snapshot: Makes a user's snapshot frame.
+        wall_clock: The date by which tokens end.
+        heartbeat_seconds: How often a comment keeps a stream alive.
+    """
+
+    def __init__(
+        self, beat: Beat, *, snapshot: Snapshot, wall_clock: Callable[[], datetime], heartbeat_seconds: float
+    ) -> None:
+        self._beat = beat
+        self._wall_clock = wall_clock
+        self._snapshot = snapshot
+        self._heartbeat_seconds = heartbeat_seconds
+        # The inner dicts are sets that remember their order.
+        self._users: dict[str, dict[Stream, None]] = {}
+        self._tasks: TaskGroup | None = None
+        self.streams = 0
+        self.lags = 0
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Own the tasks that wait for slow readers, until cancelled."""
+        async with anyio.create_task_group() as self._tasks:
+            task_status.started()
+            await anyio.sleep_forever()
+
+    async def serve(self, stream: Stream, receive: Receive) -> None:
+        """Hold open a stream whose headers were sent, until its browser goes or it has been ended."""
+        self._open(stream)
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        finally:
+            self._forget(stream)
+
+    def streams_of(self, user_id: str) -> int:
+        """How many streams a user has open."""
+        return len(self._users.get(user_id, ()))
+
+    def views(self, user_id: str) -> Collection[View]:
+        """The views of this user that anybody watches."""
+        return {stream.view for stream in self._users.get(user_id, ())}
+
+    def push(self, user_id: str, frames: Mapping[View, bytes]) -> None:
+        """Send each of a user's streams the frame of its view."""
+        messages = {view: body(frame) for view, frame in frames.items()}
+        for stream in self._users.get(user_id, ()):
+            if (message := messages.get(stream.view)) is not None:
+                self._push(stream, message)
+
+    def push_to_all(self, frame: bytes) -> None:
+        """Send every stream the same frame."""
+        message = body(frame)
+        for streams in self._users.values():
+            for stream in streams:
+                self._push(stream, message)
+
+    def drain(self, reason: str) -> None:
+        """End every stream with a `bye` that tells its browser when to come back."""
+        for streams in list(self._users.values()):
+            for stream in list(streams):
+                retry_ms = random.randint(RETRY_MS_MIN, RETRY_MS_MAX)  # noqa: S311 - spreads load; guards nothing.
+                self._end(stream, frames.bye_event(reason, retry_ms))
+
+    def _open(self, stream: Stream) -> None:
+        # Nothing suspends between the snapshot and the entry, so no flush can fall between them.
+        self._users.setdefault(stream.user_id, {})[stream] = None
+        self.streams += 1
+        self._push(stream, body(self._snapshot(stream.user_id, stream.view)))
+        self._keep_alive(stream, self._beat.clock(), is_first=True)
+
+    def _forget(self, stream: Stream) -> None:
+        stream.close()
+        streams = self._users.get(stream.user_id, {})
+        if stream in streams:
+            del streams[stream]
+            self.streams -= 1
+            if not streams:
+                del self._users[stream.user_id]
+
+    def _push(self, stream: Stream, message: Message) -> None:
+        try:
+            rest = stream.push(message)
+        except Exception:
+            # A stream that cannot be written to must not cost any other stream a frame.
+            logger.exception("a stream broke off")
+            stream.close()
+            return
+        if rest is not None:
+            self.lags += 1
+            assert self._tasks is not None
+            self._tasks.start_soon(self._catch_up, stream, rest)
+
+    async def _catch_up(self, stream: Stream, rest: Rest | None) -> None:
+        """Wait until a slow reader has taken its frame; what it missed meanwhile is one snapshot."""
+        try:
+            while rest is not None:
+                await rest
+                stream.is_behind = False
+                rest = None
+                if stream.farewell is not None:
+                    rest = stream.push(stream.farewell)
+                elif stream.has_missed:
+                    stream.has_missed = False
+                    rest = stream.push(body(self._snapshot(stream.user_id, stream.view)))
+        except Exception:
+            logger.exception("a slow stream broke off")
+            stream.close()
+
+    def _end(self, stream: Stream, frame: bytes) -> None:
+        """Send a last frame. The server then reports a disconnect to the stream's task, which tidies up."""
+        if stream.is_open:
+            stream.farewell = body(frame, is_last=True)
+            self._push(stream, stream.farewell)
+
+    def _keep_alive(self, stream: Stream, now: Instant, *, is_first: bool = False) -> None:
+        if not stream.is_open:
+            return
+        if not is_first:
+            self._push(stream, KEEP_ALIVE)
+        self._beat.at(Instant(now + self._heartbeat_seconds), partial(self._keep_alive, stream))
+        # Only an end that is near is entered: what is on the agenda outlives the stream that it is for.
+        warning_seconds = self._seconds_left(stream) - EXPIRING_SECONDS
+        if not stream.is_end_due and warning_seconds <= self._heartbeat_seconds:
+            stream.is_end_due = True
+            self._beat.at(Instant(now + warning_seconds), partial(self._warn_of_end, stream))
+
+    def _warn_of_end(self, stream: Stream, now: Instant) -> None:
+        if stream.is_open:
+            self._push(stream, body(frames.expiring_event(stream.expires_at)))
+            self._beat.at(Instant(now + self._seconds_left(stream)), partial(self._expire, stream))
+
+    def _expire(self, stream: Stream, _: Instant) -> None:
+        self._end(stream, frames.expired_event(stream.expires_at))
+
+    def _seconds_left(self, stream: Stream) -> float:
+        return (stream.expires_at - self._wall_clock()).total_seconds()
+

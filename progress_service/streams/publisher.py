@@ -1,0 +1,205 @@
+"""The board's one owner: takes in facts, conflates what they change, and publishes each user's flushes.
+
+The first change after a quiet time goes out at once. After that a user is flushed at most once an interval,
+unless a status moved: nobody waits for that. Each view is encoded once, however many streams share it.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Protocol
+
+from progress_service.core.board import Board, Change, Departure
+from progress_service.core.events import Fact, FeedState, FeedTurned, SnapshotTaken
+from progress_service.core.model import Instant, Job
+from progress_service.streams.beat import Beat
+from progress_service.wire import frames
+from progress_service.wire.frames import View
+from progress_service.wire.views import SnapshotView, snapshot_view
+
+
+class Audience(Protocol):
+    """Whoever passes flushes on to streams, near or far."""
+
+    def views(self, user_id: str) -> Collection[View]:
+        """The views of this user that anybody watches."""
+        ...
+
+    def push(self, user_id: str, frames: Mapping[View, bytes]) -> None:
+        """Send each of a user's streams the frame of its view."""
+        ...
+
+    def push_to_all(self, frame: bytes) -> None:
+        """Send every stream the same frame."""
+        ...
+
+
+class _Interval:
+    """The time after a user's flush in which what follows is gathered."""
+
+    __slots__ = ("ends_at", "pending")
+
+    def __init__(self) -> None:
+        self.ends_at = Instant(0.0)
+        self.pending: dict[str, _Pending] = {}
+
+
+class _Pending:
+    """What a page has yet to be told of one job. A job that ended and left is told to have ended first."""
+
+    __slots__ = ("departure", "job")
+
+    def __init__(self, job: Job | None, departure: Departure | None) -> None:
+        self.job = job
+        self.departure = departure
+
+
+class Publisher:
+    """Turns facts into flushes.
+
+    Args:
+        board: Nobody else may change it.
+        beat: Calls back when a flush or an eviction is due.
+        wall_clock: The date that pages are told.
+        flush_seconds: The least time between two flushes of a user, status moves apart.
+        epoch: Names this process's numbering of flushes in event ids; no `-` in it.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        beat: Beat,
+        *,
+        wall_clock: Callable[[], datetime],
+        flush_seconds: float,
+        epoch: str,
+    ) -> None:
+        self.board = board
+        self.feed_state = FeedState.LOST
+        self.feed_since = wall_clock()
+        self._audience: Audience | None = None
+        self._beat = beat
+        self._wall_clock = wall_clock
+        self._flush_seconds = flush_seconds
+        self._epoch = epoch
+        self._version = 0
+        self._intervals: dict[str, _Interval] = {}
+        self._ripe: set[str] = set()
+        self._eviction_at: Instant | None = None
+
+    def publish_to(self, audience: Audience) -> None:
+        """Name who passes the flushes on."""
+        self._audience = audience
+
+    def accept(self, told: Sequence[Fact | FeedTurned]) -> None:
+        """Take in a batch of facts, and flush whom it concerns."""
+        turned: FeedTurned | None = None
+        for fact in told:
+            if isinstance(fact, FeedTurned):
+                turned = fact
+            else:
+                self._note(self.board.apply(fact), at_once=isinstance(fact, SnapshotTaken))
+        self._flush_ripe(self._beat.clock())
+        self._await_eviction()
+        if turned is not None:
+            self._turn(turned.state)
+
+    def snapshot(self, user_id: str, view: View) -> bytes:
+        """Everything that a stream of this view has to know, as its first frame or after a lag."""
+        if view is View.FULL:
+            return frames.snapshot_event(self.snapshot_view(user_id), self._event_id())
+        compact = frames.compact_event(
+            self.board.latest(user_id), self.board.totals(user_id), self._event_id()
+        )
+        return frames.flush([compact, frames.feed_event(self.feed_state, self.feed_since)])
+
+    def snapshot_view(self, user_id: str) -> SnapshotView:
+        """Everything of a user, as a value."""
+        return snapshot_view(
+            self.board.view(user_id), self.board.totals(user_id), self.feed_state, self._wall_clock()
+        )
+
+    def _turn(self, state: FeedState) -> None:
+        if state is not self.feed_state:
+            self.feed_state = state
+            self.feed_since = self._wall_clock()
+            if self._audience is not None:
+                self._audience.push_to_all(frames.feed_event(state, self.feed_since))
+
+    def _note(self, changes: Iterable[Change], *, at_once: bool = False) -> None:
+        """Gather changes, for those who are watched, and see who is ripe for a flush."""
+        for change in changes:
+            user_id = change.job.user_id
+            if self._audience is None or not self._audience.views(user_id):
+                continue
+            interval = self._intervals.get(user_id)
+            if interval is None:
+                interval = self._intervals[user_id] = _Interval()
+                self._ripe.add(user_id)
+            _gather(interval.pending, change)
+            if change.is_urgent or at_once:
+                self._ripe.add(user_id)
+
+    def _flush_ripe(self, now: Instant) -> None:
+        while self._ripe:
+            self._flush(self._ripe.pop(), now)
+
+    def _flush(self, user_id: str, now: Instant) -> None:
+        interval = self._intervals[user_id]
+        pending, interval.pending = interval.pending, {}
+        interval.ends_at = Instant(now + self._flush_seconds)
+        self._beat.at(interval.ends_at, partial(self._end_interval, user_id))
+        self._version += 1
+        assert self._audience is not None
+        views = self._audience.views(user_id)
+        self._audience.push(user_id, {view: self._frame(user_id, view, pending) for view in views})
+
+    def _end_interval(self, user_id: str, now: Instant) -> None:
+        interval = self._intervals.get(user_id)
+        # A flush in between began a new interval, whose own end is still to come.
+        if interval is None or interval.ends_at > now:
+            return
+        if interval.pending:
+            self._flush(user_id, now)
+        else:
+            del self._intervals[user_id]
+
+    def _frame(self, user_id: str, view: View, pending: Mapping[str, _Pending]) -> bytes:
+        totals = self.board.totals(user_id)
+        if view is View.COMPACT:
+            return frames.compact_event(self.board.latest(user_id), totals, self._event_id())
+        events = []
+        for job_id, news in pending.items():
+            if news.job is not None:
+                events.append(frames.job_event(news.job))
+            if news.departure is not None:
+                events.append(frames.removed_event(job_id, news.departure))
+        return frames.flush([*events, frames.totals_event(totals, self._event_id())])
+
+    def _event_id(self) -> str:
+        return f"{self._epoch}-{self._version}"
+
+    def _await_eviction(self) -> None:
+        due = self.board.next_deadline
+        if due is not None and (self._eviction_at is None or due < self._eviction_at):
+            self._eviction_at = due
+            self._beat.at(due, self._evict)
+
+    def _evict(self, now: Instant) -> None:
+        if self._eviction_at is not None and self._eviction_at <= now:
+            self._eviction_at = None
+        self._note(self.board.expire(now))
+        self._flush_ripe(now)
+        self._await_eviction()
+
+
+def _gather(pending: dict[str, _Pending], change: Change) -> None:
+    """Merge a change with what is already to be told of its job."""
+    news = pending.pop(change.job.id, None)
+    match change.departure:
+        case None:
+            pending[change.job.id] = _Pending(change.job, None)
+        case Departure.EVICTED:
+            pending[change.job.id] = _Pending(news.job if news else None, change.departure)
+        case Departure.DELETED:
+            pending[change.job.id] = _Pending(None, change.departure)

@@ -1,0 +1,97 @@
+"""Values become the bytes of a Server-Sent Events stream (HTML standard, section 9.2.5).
+
+A frame is one or more whole events. Frames are states and not deltas, so that any of them may be left out
+when a newer one follows. JSON escapes every control character, so no text of a row can end a field.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+from sse_starlette import ServerSentEvent
+
+from progress_service.core.board import Departure
+from progress_service.core.events import FeedState
+from progress_service.core.model import Job
+from progress_service.core.totals import Totals
+from progress_service.wire.views import (
+    FeedView,
+    RemovedView,
+    SnapshotView,
+    compact_view,
+    job_view,
+    totals_view,
+)
+
+KEEP_ALIVE = b":\n\n"
+"""A comment: it keeps an idle connection open and no page hears of it."""
+
+_json = msgspec.json.Encoder()
+
+
+class View(StrEnum):
+    """How much of a user's jobs a stream tells."""
+
+    FULL = "full"
+    COMPACT = "compact"
+
+
+def job_event(job: Job) -> bytes:
+    """One job changed: its whole view."""
+    return _event("job", job_view(job))
+
+
+def removed_event(job_id: str, reason: Departure) -> bytes:
+    """A job left the board."""
+    return _event("removed", RemovedView(job_id, reason))
+
+
+def totals_event(totals: Totals, event_id: str) -> bytes:
+    """The sums after the events of one flush. It ends the flush, so it carries the id."""
+    return _event("totals", totals_view(totals), event_id)
+
+
+def snapshot_event(snapshot: SnapshotView, event_id: str) -> bytes:
+    """Everything anew: what came before is void."""
+    return _event("snapshot", snapshot, event_id)
+
+
+def compact_event(job: Job | None, totals: Totals, event_id: str) -> bytes:
+    """All that a compact bar needs."""
+    return _event("compact", compact_view(job, totals), event_id)
+
+
+def feed_event(state: FeedState, since: datetime) -> bytes:
+    """How far the figures can be trusted."""
+    return _event("feed", FeedView(state, since))
+
+
+def expiring_event(at: datetime) -> bytes:
+    """The token will end at *at*."""
+    return _event("expiring", {"at": at})
+
+
+def expired_event(at: datetime) -> bytes:
+    """The token ended at *at*. The stream ends with this."""
+    return _event("expired", {"at": at})
+
+
+def bye_event(reason: str, retry_ms: int) -> bytes:
+    """The service asks the browser to come back, *retry_ms* milliseconds from now."""
+    return _event("bye", {"reason": reason, "retry_ms": retry_ms}, retry_ms=retry_ms)
+
+
+def flush(events: Iterable[bytes]) -> bytes:
+    """Several events as one frame."""
+    return b"".join(events)
+
+
+def json_text(value: msgspec.Struct) -> bytes:
+    """A view as JSON, for answers outside of a stream."""
+    return _json.encode(value)
+
+
+def _event(name: str, data: object, event_id: str | None = None, *, retry_ms: int | None = None) -> bytes:
+    text = _json.encode(data).decode()
+    return ServerSentEvent(text, event=name, id=event_id, retry=retry_ms, sep="\n").encode()

@@ -1,0 +1,155 @@
+"""What PostgreSQL says about rows, as JSON text, becomes facts.
+
+Snapshot, notification and look-up all speak one shape, which the SQL function `bulk_enrichment_job_report`
+makes (schema.sql). A notification is an object with one of the keys of `Notification`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+import msgspec
+
+from progress_service.core.events import JobDeleted, JobReported
+from progress_service.core.model import Instant, Job, Progress, Request, Status
+
+COUNT_MAX = 2**53 - 1
+"""The largest whole number that a browser holds exactly (ECMAScript, Number.MAX_SAFE_INTEGER)."""
+
+COUNTS = ("total", "completed", "failed", "current_batch")
+
+
+@dataclass(frozen=True, slots=True)
+class MalformedRow:
+    """A row that cannot be shown, and why. A value, not an error: the rows around it are not to blame."""
+
+    id: str
+    reason: str
+
+
+class Notification(msgspec.Struct, frozen=True):
+    """One payload of the channel `bulk_enrichment_jobs`: exactly one of these is given."""
+
+    reported: list[msgspec.Raw] = []
+    deleted: list["DeletedRow"] = []
+    fetch: list[UUID] = []
+    resync: str = ""
+    marker: str = ""
+
+
+class DeletedRow(msgspec.Struct, frozen=True):
+    """What is still known of a deleted row."""
+
+    id: str
+    user_id: str | None
+    revision: int
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One row, as `bulk_enrichment_job_report` gives it."""
+
+    id: str
+    user_id: str
+    status: Status
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+    progress: dict[str, object]
+    label: str | None = None
+    requested: Request | None = None
+    error: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    finished_seconds: float | None = None
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """As much of a malformed row as is needed to name it."""
+
+    id: str = "unknown"
+
+
+_notification = msgspec.json.Decoder(Notification)
+_row = msgspec.json.Decoder(Row)
+_identity = msgspec.json.Decoder(Identity)
+
+
+def notification(payload: str) -> Notification:
+    """Read a notification's payload.
+
+    Raises:
+        ValueError: It is not one that our triggers send.
+    """
+    return _notification.decode(payload)
+
+
+def job_reported(row: bytes | str | msgspec.Raw, at: Instant) -> JobReported | MalformedRow:
+    """The fact that a row's JSON tells, or what is wrong with the row."""
+    try:
+        return _fact(_row.decode(row), at)
+    except ValueError as error:
+        return MalformedRow(_name(row), str(error))
+
+
+def job_deleted(row: DeletedRow, at: Instant) -> JobDeleted:
+    """The fact that a row was deleted. A row that belonged to nobody was never shown to anybody."""
+    return JobDeleted(row.id, row.user_id or "", row.revision, at)
+
+
+def jobs_reported(
+    rows: Sequence[bytes | str | msgspec.Raw], at: Instant
+) -> tuple[list[JobReported], list[MalformedRow]]:
+    """The facts of many rows, and the rows that tell none."""
+    reports: list[JobReported] = []
+    malformed: list[MalformedRow] = []
+    for row in rows:
+        fact = job_reported(row, at)
+        if isinstance(fact, JobReported):
+            reports.append(fact)
+        else:
+            malformed.append(fact)
+    return reports, malformed
+
+
+def _fact(row: Row, at: Instant) -> JobReported:
+    job = Job(
+        id=row.id,
+        user_id=row.user_id,
+        status=row.status,
+        revision=row.revision,
+        created_at=row.created_at.astimezone(UTC),
+        updated_at=row.updated_at.astimezone(UTC),
+        progress=_progress(row.progress),
+        label=row.label,
+        requested=row.requested,
+        error=row.error,
+        started_at=row.started_at and row.started_at.astimezone(UTC),
+        finished_at=row.finished_at and row.finished_at.astimezone(UTC),
+    )
+    return JobReported(job, at, row.finished_seconds)
+
+
+def _progress(written: dict[str, object]) -> Progress:
+    total, completed, failed, current_batch = (_count(written, key) for key in COUNTS)
+    if 0 < total < completed + failed:
+        raise ValueError(f"completed {completed} and failed {failed} are more than the total {total}")
+    more = {key: value for key, value in written.items() if key not in COUNTS}
+    return Progress(total, completed, failed, current_batch, more or None)
+
+
+def _count(written: dict[str, object], key: str) -> int:
+    """A count that was written; 0 when it was left out. A whole number may be written as 3.0 too."""
+    value = written.get(key, 0)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is not int or not 0 <= value <= COUNT_MAX:
+        raise ValueError(f"progress.{key} is {value!r}, not a whole number from 0 to {COUNT_MAX}")
+    return value
+
+
+def _name(row: bytes | str | msgspec.Raw) -> str:
+    try:
+        return _identity.decode(row).id
+    except ValueError:
+        return "unknown"
