@@ -14,7 +14,7 @@ import typer
 from progress_service import service
 from progress_service.demo.play import DemoError, play
 from progress_service.embedded import EmbeddedPostgresError, embedded_postgres
-from progress_service.jobs.schema import SchemaError, apply_schema
+from progress_service.jobs.schema import SchemaError, apply_schema, schema_text
 from progress_service.server import ListenError
 from progress_service.settings import Settings, SettingsError
 
@@ -98,13 +98,6 @@ def schema(
     for notice in anyio.run(apply_schema, dsn, schema_text()):
         typer.echo(notice, err=True)
     typer.echo("The schema is in place.", err=True)
-
-
-def schema_text() -> str:
-    """The text of schema.sql: beside this file where it was installed, above it in a checkout."""
-    here = Path(__file__).parent
-    installed = here / "schema.sql"
-    return (installed if installed.exists() else here.parent / "schema.sql").read_text(encoding="utf-8")
 
 
 def main() -> None:

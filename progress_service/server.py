@@ -12,7 +12,7 @@ BACKLOG = 4096
 
 
 class ListenError(Exception):
-    """The address cannot be listened on."""
+    """The address cannot be listened on: it is in use, not this machine's, or not permitted."""
 
 
 class Server(uvicorn.Server):
@@ -20,17 +20,14 @@ class Server(uvicorn.Server):
 
     Args:
         app: The ASGI application.
-        host: The address to listen on.
-        port: The port; 0 lets the system choose.
         drain: Ends every long-lived response; called before the server waits for connections to end.
+        on_start: Called once connections are accepted.
     """
 
-    def __init__(self, app: ASGIApp, *, host: str, port: int, drain: Callable[[], None]) -> None:
+    def __init__(self, app: ASGIApp, *, drain: Callable[[], None], on_start: Callable[[], None]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                host=host,
-                port=port,
                 backlog=BACKLOG,
                 http="httptools",
                 ws="none",
@@ -38,31 +35,18 @@ class Server(uvicorn.Server):
                 # uvicorn's access log writes the query, and a query may hold a ticket.
                 access_log=False,
                 log_config=None,
+                log_level="warning",
                 server_header=False,
                 timeout_graceful_shutdown=SHUTDOWN_SECONDS_MAX,
             )
         )
         self._drain = drain
-        self._on_start: Callable[[str], None] = lambda _: None
-
-    async def serve_until_stopped(self, on_start: Callable[[str], None]) -> None:
-        """Serve until `should_exit` is set.
-
-        Raises:
-            ListenError: The address is in use, not ours, or not permitted.
-        """
         self._on_start = on_start
-        try:
-            await self.serve()
-        except SystemExit:
-            # uvicorn has logged the cause and would leave the process; its owner has things to tidy up.
-            raise ListenError(f"cannot listen on {self.config.host}:{self.config.port}") from None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start listening, and say where."""
+        """Accept connections, and say so."""
         await super().startup(sockets)
-        if self.started:
-            self._on_start(self._address())
+        self._on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams, then stop as uvicorn does."""
@@ -74,6 +58,24 @@ class Server(uvicorn.Server):
         """Leave signals to the service, which has more to end than this server."""
         yield
 
-    def _address(self) -> str:
-        host, port = self.servers[0].sockets[0].getsockname()[:2]
-        return f"http://{'localhost' if host in ('0.0.0.0', '::', '127.0.0.1') else host}:{port}"  # noqa: S104
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A socket that listens on *host* and *port*, 0 being any free port.
+
+    Raises:
+        ListenError: It cannot be had.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from None
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """Where a browser on this machine finds it."""
+    host, port = listener.getsockname()[:2]
+    if host in ("127.0.0.1", "0.0.0.0", "::", "::1"):  # noqa: S104 - it is compared, not listened on.
+        host = "localhost"
+    return f"http://{host}:{port}"

@@ -24,7 +24,7 @@ from progress_service.core.model import Instant
 from progress_service.feeds.feed import Feed
 from progress_service.feeds.notify import NotifyFeed
 from progress_service.jobs.store import JobStore
-from progress_service.server import Server
+from progress_service.server import Server, address_of, listening_socket
 from progress_service.settings import Settings
 from progress_service.streams.beat import Beat
 from progress_service.streams.hub import Hub
@@ -133,12 +133,21 @@ async def serve(
         host: The address to listen on.
         port: The port; 0 lets the system choose.
         on_start: Is told the address, once connections are accepted.
+
+    Raises:
+        ListenError: The address cannot be had.
     """
-    server = Server(service.app, host=host, port=port, drain=lambda: service.hub.drain("shutdown"))
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_stop_on_signal, server)
-        await server.serve_until_stopped(on_start)
-        tasks.cancel_scope.cancel()
+    with listening_socket(host, port) as listener:
+        address = address_of(listener)
+        server = Server(
+            service.app,
+            drain=lambda: service.hub.drain("shutdown"),
+            on_start=lambda: on_start(address),
+        )
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_stop_on_signal, server)
+            await server.serve([listener])
+            tasks.cancel_scope.cancel()
 
 
 async def _stop_on_signal(server: Server) -> None:

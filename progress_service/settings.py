@@ -292,12 +292,14 @@ def _conflict(settings: Settings) -> str | None:
     ):
         if secret is not None and (fault := _fault(_plain(secret), uses)):
             return f"{name} {fault}"
-    for name, value, fitting in (
+    pairs = (
         ("PROGRESS_JWT_SECRET", settings.jwt_secret, by_secret),
         ("PROGRESS_JWKS_URL", settings.jwks_url, by_key),
-    ):
+    )
+    for name, value, fitting in pairs:
         if value is None and fitting:
             return f"PROGRESS_JWT_ALGORITHMS has {fitting[0]}, which needs {name} to be set"
+    for name, value, fitting in pairs:
         if value is not None and not fitting:
             return f"PROGRESS_JWT_ALGORITHMS has none that uses {name}; add one, or unset {name}"
     if settings.workers > 1 and not settings.has_shared_signing_key:

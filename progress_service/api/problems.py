@@ -58,7 +58,7 @@ class Problem(Exception):  # noqa: N818 -- RFC 9457 calls it a problem, and so d
         **members: object,
     ) -> None:
         super().__init__(f"{status} {title}: {detail}")
-        self.status = status
+        self.status = int(status)
         self.title = title
         self.detail = detail
         self.type = "about:blank" if slug is None else f"/problems/{slug}"
@@ -122,8 +122,8 @@ def _refused_by_starlette(request: Request, error: HTTPException) -> Response:
         case HTTPStatus.NOT_FOUND:
             detail = "There is nothing at this address."
         case HTTPStatus.METHOD_NOT_ALLOWED:
-            allowed = (error.headers or {}).get("Allow", "another method")
-            detail = f"{request.method} is not possible here; {allowed} is."
+            allowed = sorted((error.headers or {}).get("Allow", "another method").split(", "))
+            detail = f"{request.method} is not possible here; {', '.join(allowed)} is."
         case _:
             detail = error.detail
     return problem_response(Problem(status, status.phrase, detail, headers=error.headers))

@@ -6,6 +6,7 @@ import { showResults } from "./results.js";
 import { acceptUploads, say } from "./upload.js";
 
 const THEME = "progress-demo-theme";
+const LATE_MS = 400;
 
 followTheme();
 try {
@@ -18,7 +19,7 @@ try {
   say(`The demo did not start: ${error instanceof Error ? error.message : error}`, "error");
 }
 
-/** A user of this browser's own, by a cookie. @returns {Promise<{user_id: string}>} */
+/** Sign in as the demo's user, by a cookie. @returns {Promise<{user_id: string}>} */
 async function begin() {
   const response = await fetch("/demo/session");
   if (!response.ok) throw new Error(`the service answered ${response.status}.`);
@@ -29,10 +30,19 @@ async function begin() {
 function refetchAfterEach(userId) {
   const { getSnapshot, subscribe } = watch({ userId });
   let before = "";
-  const look = () => {
-    const now = getSnapshot().jobs.map((job) => job.id + isFinished(job)).join();
-    if (now !== before) showResults();
+  const look = async () => {
+    const { jobs } = getSnapshot();
+    const now = jobs.map((job) => job.id + isFinished(job)).join();
+    if (now === before) return;
     before = now;
+    // A worker reports that its job is done a moment before it ends, and only then is there something to download.
+    const ended = new Set(jobs.filter(isFinished).map(({ id }) => id));
+    const results = await showResults();
+    const isLate = results.some(({ id, status }) => status === "running" && ended.has(id));
+    if (isLate) {
+      before = "";
+      setTimeout(look, LATE_MS);
+    }
   };
   subscribe(look);
   showResults();

@@ -6,8 +6,8 @@
  * @property {string} name
  * @property {"running" | "completed" | "failed"} status
  * @property {number} contacts
- * @property {number} completed
- * @property {number} failed
+ * @property {number | null} completed Null until the worker has said so, as is `failed`.
+ * @property {number | null} failed
  * @property {string | null} error
  * @property {{reason: string, count: number}[]} reasons
  * @property {string | null} download
@@ -20,23 +20,19 @@ const number = new Intl.NumberFormat("en");
 
 /** @type {Map<string, HTMLElement>} */
 const items = new Map();
-let isFetching = false;
-let isAskedAgain = false;
+/** @type {Promise<Result[]>} */
+let fetching = Promise.resolve([]);
 
-/** Fetch and show the results. Asked while it is at it, it does so once more. */
-export async function showResults() {
-  isAskedAgain = isFetching;
-  if (isFetching) return;
-  isFetching = true;
-  try {
-    const response = await fetch("/demo/results");
-    if (response.ok) show((await response.json()).results);
-  } catch {
-    // Without a connection, what is shown stays; the card says that there is none.
-  } finally {
-    isFetching = false;
-    if (isAskedAgain) showResults();
-  }
+/** Fetch and show the results, one time after the other. Without a connection, what is shown stays. */
+export function showResults() {
+  fetching = fetching.then(async (before) => {
+    const response = await fetch("/demo/results").catch(() => null);
+    if (!response?.ok) return before;
+    const { results } = await response.json();
+    show(results);
+    return results;
+  });
+  return fetching;
 }
 
 /** @param {Result[]} results */
@@ -65,7 +61,7 @@ function shown(result) {
 /** @param {Result} result */
 function outcome({ status, contacts, completed, error }) {
   if (status === "running") return `${number.format(contacts)} contacts, in progress`;
-  const counts = `${number.format(completed)} of ${number.format(contacts)} contacts enriched`;
+  const counts = `${number.format(completed ?? 0)} of ${number.format(contacts)} contacts enriched`;
   return status === "failed" ? `Failed: ${error ?? "no reason was given"} (${counts})` : counts;
 }
 
@@ -73,7 +69,7 @@ function outcome({ status, contacts, completed, error }) {
 function showReasons(item, { failed, reasons, status }) {
   const details = part(item, "details");
   details.hidden = status === "running" || reasons.length === 0;
-  part(item, "summary").textContent = `${number.format(failed)} failed`;
+  part(item, "summary").textContent = `${number.format(failed ?? 0)} failed`;
   const lines = reasons.map(({ reason, count }) => {
     const line = document.createElement("li");
     const times = document.createElement("b");

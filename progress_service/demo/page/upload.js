@@ -12,7 +12,6 @@ const PACE_SETTLES_MS = 150;
 
 /** Show one line at the panel. @param {string} text @param {"ok" | "error"} [kind] */
 export function say(text, kind = "ok") {
-  message.hidden = text === "";
   message.dataset.kind = kind;
   message.setAttribute("role", kind === "error" ? "alert" : "status");
   message.textContent = text;
@@ -31,7 +30,7 @@ export function acceptUploads(onStarted) {
     say(chosen ? `Uploading ${chosen.name}…` : "Starting…");
     try {
       const { name, contacts } = await upload(chosen);
-      say(`${name}: ${contacts === 1 ? "1 contact is" : `${contacts} contacts are`} on the way.`);
+      say(`Started: ${name}, ${contacts} ${contacts === 1 ? "contact" : "contacts"}.`);
       onStarted();
     } catch (error) {
       say(error instanceof TypeError ? "The service cannot be reached." : String(/** @type {Error} */ (error).message), "error");

@@ -1,0 +1,133 @@
+/**
+ * State from frames: what a page knows about one user's jobs. No DOM, no network, no clock.
+ *
+ * Frames are states and not deltas, so any of them may be missing when a newer one follows. A state is never
+ * changed: what did not change is the same object as before, down to a single job.
+ */
+
+/** @import {ConnectionState, Job, ProgressState} from "./types.d.ts" */
+
+/** @type {ProgressState} */
+export const NOTHING_KNOWN = {
+  connection: { state: "idle", since: 0, problem: null },
+  feed: "live",
+  jobs: [],
+  totals: null,
+};
+
+const FINISHED = new Set(["completed", "failed", "cancelled"]);
+
+/** Whether nothing more is expected of the job. @param {Job} job */
+export const isFinished = (job) => FINISHED.has(job.status);
+
+/** The one job to show where there is room for one: the newest at work, else the newest. @param {readonly Job[]} jobs */
+export const latestJob = (jobs) => jobs.find((job) => !isFinished(job)) ?? jobs[0] ?? null;
+
+/** Whether the figures of *state* can be taken for the present. @param {ProgressState} state */
+export const isCurrent = (state) => state.connection.state === "live" && state.feed !== "lost";
+
+/**
+ * The state after one event. An event that is unknown or no news gives the same state.
+ * @param {ProgressState} state
+ * @param {string} event
+ * @param {any} data
+ * @returns {ProgressState}
+ */
+export function reduce(state, event, data) {
+  switch (event) {
+    case "snapshot":
+      return changed(state, {
+        jobs: replaced(state.jobs, data.jobs),
+        totals: newer(state.totals, data.totals),
+        feed: data.feed,
+      });
+    case "compact":
+      return changed(state, {
+        jobs: replaced(state.jobs, data.job ? [data.job] : []),
+        totals: newer(state.totals, data.totals),
+      });
+    case "job":
+      return changed(state, { jobs: reported(state.jobs, data) });
+    case "removed":
+      return changed(state, { jobs: without(state.jobs, data.id) });
+    case "totals":
+      return changed(state, { totals: newer(state.totals, data) });
+    case "feed":
+      return changed(state, { feed: data.state });
+    case "connection":
+      return changed(connectionChanged(state, data), { connection: newer(state.connection, data) });
+    default:
+      return state;
+  }
+}
+
+/** A state that changes by events, and those who want to hear of it. Its methods may be passed on unbound. */
+export class Store {
+  /** @type {ProgressState} */
+  #state = NOTHING_KNOWN;
+  /** @type {Set<() => void>} */
+  #listeners = new Set();
+
+  /** The state: the same object until something changes. */
+  getSnapshot = () => this.#state;
+
+  /** Call *listener* after each change, until the function that this returns is called. @param {() => void} listener */
+  subscribe = (listener) => {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  };
+
+  /** Take in one event. @param {string} event @param {any} data */
+  apply = (event, data) => {
+    const state = reduce(this.#state, event, data);
+    if (state === this.#state) return;
+    this.#state = state;
+    for (const listener of this.#listeners) listener();
+  };
+}
+
+/** @param {ProgressState} state @param {Partial<ProgressState>} changes @returns {ProgressState} */
+function changed(state, changes) {
+  const names = /** @type {(keyof ProgressState)[]} */ (Object.keys(changes));
+  return names.every((name) => state[name] === changes[name]) ? state : { ...state, ...changes };
+}
+
+/** *after*, or *before* when they say the same. @template T @param {T} before @param {T} after @returns {T} */
+function newer(before, after) {
+  return JSON.stringify(before) === JSON.stringify(after) ? before : after;
+}
+
+/** @param {readonly Job[]} jobs @param {readonly Job[]} found @returns {readonly Job[]} */
+function replaced(jobs, found) {
+  const known = new Map(jobs.map((job) => [job.id, job]));
+  const next = found.map((job) => newer(known.get(job.id) ?? job, job));
+  return next.length === jobs.length && next.every((job, index) => job === jobs[index]) ? jobs : next;
+}
+
+/** @param {readonly Job[]} jobs @param {Job} job @returns {readonly Job[]} */
+function reported(jobs, job) {
+  const index = jobs.findIndex(({ id }) => id === job.id);
+  if (index < 0) {
+    const place = jobs.findIndex((other) => isNewer(job, other));
+    return jobs.toSpliced(place < 0 ? jobs.length : place, 0, job);
+  }
+  const before = jobs[index];
+  // The same revision may be told anew: a job stalls, and its time left changes, without a write to its row.
+  const isOld = job.revision < before.revision;
+  return isOld || (job.revision === before.revision && newer(before, job) === before) ? jobs : jobs.with(index, job);
+}
+
+/** @param {readonly Job[]} jobs @param {string} id */
+function without(jobs, id) {
+  return jobs.some((job) => job.id === id) ? jobs.filter((job) => job.id !== id) : jobs;
+}
+
+/** @param {Job} job @param {Job} other */
+function isNewer(job, other) {
+  return (Date.parse(job.created_at) - Date.parse(other.created_at) || (job.id > other.id ? 1 : -1)) > 0;
+}
+
+/** Who may not look any longer must not go on seeing. @param {ProgressState} state @param {ConnectionState} connection */
+function connectionChanged(state, { problem }) {
+  return problem?.status === 401 || problem?.status === 403 ? { ...state, jobs: [], totals: null } : state;
+}

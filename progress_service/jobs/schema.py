@@ -1,0 +1,52 @@
+"""The database's side of the service, `schema.sql`: where its text is, and how it gets into a database."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+CONNECT_SECONDS_MAX = 10.0
+
+PACKAGE = Path(__file__).parent.parent
+
+
+def schema_text() -> str:
+    """The text of `schema.sql`: from the installed package, or from beside it in a checkout."""
+    installed = PACKAGE / "schema.sql"
+    path = installed if installed.exists() else PACKAGE.parent / "schema.sql"
+    return path.read_text(encoding="utf-8")
+
+
+class SchemaError(Exception):
+    """The schema cannot be applied; the text says why."""
+
+
+async def apply_schema(dsn: str, sql: str) -> list[str]:
+    """Apply *sql* to the database of *dsn*, wholly or not at all, and return what PostgreSQL remarked.
+
+    Raises:
+        SchemaError: There is no PostgreSQL at *dsn*, or it refused; the database is as it was.
+    """
+    remarks: list[str] = []
+
+    def note(
+        _connection: "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]",
+        message: asyncpg.PostgresLogMessage,
+    ) -> None:
+        remarks.append(" ".join(part for part in (message.message, message.hint) if part))
+
+    try:
+        connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS_MAX)
+        try:
+            connection.add_log_listener(note)
+            await connection.execute(sql)
+        finally:
+            await connection.close()
+    except asyncpg.PostgresError as error:
+        raise SchemaError(" ".join(filter(None, [f"PostgreSQL refused: {error}.", error.hint]))) from error
+    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+        raise SchemaError(f"PostgreSQL cannot be reached: {error or type(error).__name__}") from error
+    return remarks

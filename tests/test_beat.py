@@ -1,0 +1,58 @@
+"""The agenda of everything that is due."""
+
+import anyio
+import pytest
+
+from progress_service.core.model import Instant
+from progress_service.service import monotonic_clock
+from progress_service.streams.beat import Beat
+from tests.virtual_clock import VirtualClock
+
+pytestmark = pytest.mark.anyio
+
+
+def test_actions_run_in_the_order_of_their_times() -> None:
+    """An eviction before the flush that was due earlier would lose the last state."""
+    clock = VirtualClock()
+    beat = Beat(clock)
+    ran: list[str] = []
+    beat.at(Instant(clock.now + 2), lambda _: ran.append("second"))
+    beat.at(Instant(clock.now + 1), lambda _: ran.append("first"))
+    beat.at(Instant(clock.now + 1), lambda _: ran.append("first, entered later"))
+    beat.at(Instant(clock.now + 9), lambda _: ran.append("far"))
+
+    following = beat.run_due(clock.advance(2))
+
+    assert ran == ["first", "first, entered later", "second"]
+    assert following == clock.now + 7
+
+
+def test_an_action_may_enter_another_that_is_due_already() -> None:
+    """A heartbeat enters its successor; a late one must not be left for the next wake."""
+    clock = VirtualClock()
+    beat = Beat(clock)
+    ran: list[str] = []
+
+    def first(now: Instant) -> None:
+        ran.append("first")
+        beat.at(now, lambda _: ran.append("successor"))
+
+    beat.at(clock.now, first)
+
+    assert beat.run_due(clock.now) is None
+    assert ran == ["first", "successor"]
+
+
+async def test_an_entry_wakes_a_beat_that_sleeps_for_longer() -> None:
+    """Without the nudge a flush would wait for the next heartbeat, 15 seconds away."""
+    beat = Beat(monotonic_clock)
+    done = anyio.Event()
+    beat.at(Instant(monotonic_clock() + 3_600), lambda _: None)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(beat.run)
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        beat.at(Instant(monotonic_clock() + 0.01), lambda _: done.set())
+        with anyio.fail_after(10):
+            await done.wait()
+        tasks.cancel_scope.cancel()

@@ -1,0 +1,251 @@
+"""Fan-out: every stream gets every frame, and one that stalls costs the others nothing."""
+
+from datetime import UTC, datetime, timedelta
+
+import anyio
+import pytest
+from starlette.types import Message
+
+from progress_service.streams.beat import Beat
+from progress_service.streams.hub import EXPIRING_SECONDS, Hub
+from progress_service.streams.stream import Stream
+from progress_service.wire.frames import KEEP_ALIVE, View
+from tests.event_stream import EventStreamReader
+from tests.virtual_clock import VirtualClock
+
+pytestmark = pytest.mark.anyio
+
+DAY = datetime(2026, 11, 23, 20, tzinfo=UTC)
+HEARTBEAT_SECONDS = 15.0
+
+
+class Socket:
+    """A browser's end of a response, which a test may stop reading from."""
+
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+        self.is_ended = False
+        self.breaks = False
+        self._room = anyio.Event()
+        self._room.set()
+        self._gone = anyio.Event()
+
+    def stall(self) -> None:
+        """Read no more."""
+        self._room = anyio.Event()
+
+    def drain(self) -> None:
+        """Read again."""
+        self._room.set()
+
+    def leave(self) -> None:
+        """Close the connection."""
+        self._gone.set()
+        self._room.set()
+
+    async def send(self, message: Message) -> None:
+        """As a server does it: wait only where the socket is full."""
+        if self.breaks:
+            raise RuntimeError("the server has lost track of this response")
+        if not self._room.is_set():
+            await self._room.wait()
+        self.received.append(message["body"])
+        if not message["more_body"]:
+            self.is_ended = True
+            self._gone.set()
+
+    async def receive(self) -> Message:
+        """As a server does it."""
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+
+class Hall:
+    """A hub with its clock, and the tasks of its streams."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.began = self.clock.now
+        self.beat = Beat(self.clock)
+        self.snapshots = 0
+        self.hub = Hub(
+            self.beat,
+            snapshot=self._snapshot,
+            wall_clock=lambda: DAY + timedelta(seconds=self.clock.now - self.began),
+            heartbeat_seconds=HEARTBEAT_SECONDS,
+        )
+
+    def _snapshot(self, user_id: str, view: View) -> bytes:
+        self.snapshots += 1
+        return f"snapshot {self.snapshots} of {user_id} {view}".encode()
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, and what is due in it happen."""
+        self.beat.run_due(self.clock.advance(seconds))
+
+
+async def opened(
+    hall: Hall,
+    tasks: anyio.abc.TaskGroup,
+    user_id: str = "ada",
+    view: View = View.FULL,
+    seconds: float = 3_600,
+) -> Socket:
+    """A stream that has had its snapshot."""
+    socket = Socket()
+    expires_at = DAY + timedelta(seconds=hall.clock.now - hall.began + seconds)
+    stream = Stream(user_id, view, socket.send, expires_at)
+    before = hall.hub.streams
+    tasks.start_soon(hall.hub.serve, stream, socket.receive)
+    await until(lambda: hall.hub.streams > before)
+    return socket
+
+
+async def until(condition: object) -> None:
+    """Let other tasks run until something is so."""
+    assert callable(condition)
+    with anyio.fail_after(10):
+        while not condition():
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_every_stream_of_a_user_gets_the_frame_of_its_view() -> None:
+    """Two tabs show the same; a compact bar gets what it can read."""
+    hall = Hall()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(hall.hub.run)
+        full = [await opened(hall, tasks) for _ in range(3)]
+        compact = await opened(hall, tasks, view=View.COMPACT)
+        foreign = await opened(hall, tasks, user_id="grace")
+        hall.hub.push("ada", {View.FULL: b"full", View.COMPACT: b"compact"})
+
+        assert all(socket.received[1:] == [b"full"] for socket in full)
+        assert compact.received[1:] == [b"compact"]
+        assert foreign.received == [b"snapshot 5 of grace full"]
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_stalled_stream_holds_one_frame_and_then_gets_one_snapshot() -> None:
+    """Whatever a slow reader missed is made good by what is so now; nothing is queued for it."""
+    hall = Hall()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(hall.hub.run)
+        slow, quick = await opened(hall, tasks), await opened(hall, tasks)
+        slow.stall()
+        for number in range(5):
+            hall.hub.push("ada", {View.FULL: f"frame {number}".encode()})
+        assert len(quick.received) == 6
+        assert len(slow.received) == 1
+
+        slow.drain()
+        await until(lambda: len(slow.received) == 3)
+        assert slow.received[1:] == [b"frame 0", b"snapshot 3 of ada full"]
+        hall.hub.push("ada", {View.FULL: b"after"})
+        assert slow.received[-1] == quick.received[-1] == b"after"
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_stream_that_caught_up_without_missing_anything_gets_no_snapshot() -> None:
+    """A snapshot that nobody needs may be large."""
+    hall = Hall()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(hall.hub.run)
+        slow = await opened(hall, tasks)
+        slow.stall()
+        hall.hub.push("ada", {View.FULL: b"only"})
+        slow.drain()
+        await until(lambda: len(slow.received) == 2)
+        hall.hub.push("ada", {View.FULL: b"after"})
+
+        assert slow.received[1:] == [b"only", b"after"]
+        assert hall.snapshots == 1
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_browser_that_leaves_is_forgotten() -> None:
+    """Otherwise a day of page views fills the memory."""
+    hall = Hall()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(hall.hub.run)
+        stays, leaves = await opened(hall, tasks), await opened(hall, tasks)
+        leaves.leave()
+        await until(lambda: hall.hub.streams == 1)
+        hall.hub.push("ada", {View.FULL: b"frame"})
+        stays.leave()
+        await until(lambda: hall.hub.streams == 0)
+
+        assert leaves.received[1:] == []
+        assert hall.hub.views("ada") == set()
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_stream_that_breaks_costs_the_others_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """An error at one browser's socket must not reach the feed, nor anybody else."""
+    hall = Hall()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(hall.hub.run)
+        broken, sound = await opened(hall, tasks), await opened(hall, tasks)
+        broken.breaks = True
+        hall.hub.push("ada", {View.FULL: b"one"})
+        hall.hub.push("ada", {View.FULL: b"two"})
+
+        assert sound.received[1:] == [b"one", b"two"]
+        assert caplog.text.count("a stream broke off") == 1
+        tasks.cancel_scope.cancel()
+
+
+async def test_idle_streams_are_kept_alive() -> None:
+    """Proxies close a connection on which nothing moves, many of them after a minute or less."""
+    hall = Hall()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(hall.hub.run)
+        socket = await opened(hall, tasks)
+        for _ in range(3):
+            hall.pass_time(HEARTBEAT_SECONDS)
+
+        assert socket.received[1:] == [KEEP_ALIVE] * 3
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("seconds", [5.0, 31.0, 61.0, 100.0])
+async def test_a_stream_is_warned_of_its_tokens_end_and_ends_with_it(seconds: float) -> None:
+    """A token that was withdrawn or ran out must not go on reading."""
+    hall = Hall()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(hall.hub.run)
+        socket = await opened(hall, tasks, seconds=seconds)
+        told: list[tuple[float, str]] = []
+        seen = len(socket.received)
+        for step in range(1, round(seconds) + 2):
+            hall.pass_time(1.0)
+            for frame in socket.received[seen:]:
+                told += [(float(step), event.type) for event in EventStreamReader().feed(frame)]
+            seen = len(socket.received)
+        await until(lambda: hall.hub.streams == 0)
+
+        warned_at = max(1.0, seconds - EXPIRING_SECONDS)
+        assert told == [(warned_at, "expiring"), (seconds, "expired")]
+        assert socket.is_ended
+        tasks.cancel_scope.cancel()
+
+
+async def test_draining_says_goodbye_to_everybody_also_to_those_who_are_behind() -> None:
+    """A browser that is told when to come back does not come at once with all the others."""
+    hall = Hall()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(hall.hub.run)
+        quick, slow = await opened(hall, tasks), await opened(hall, tasks, user_id="grace")
+        slow.stall()
+        hall.hub.push("grace", {View.FULL: b"frame"})
+        hall.hub.drain("shutdown")
+        slow.drain()
+        await until(lambda: hall.hub.streams == 0)
+
+        for socket in (quick, slow):
+            stream = EventStreamReader()
+            (event,) = stream.feed(socket.received[-1])
+            assert event.type == "bye"
+            assert '"reason":"shutdown"' in event.data
+            assert stream.retry_ms is not None
+            assert 500 <= stream.retry_ms <= 5_000
+        tasks.cancel_scope.cancel()

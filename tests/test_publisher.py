@@ -1,0 +1,269 @@
+"""Conflation: what goes out at once, what waits, and what must never be merged away."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from progress_service.core.board import Board
+from progress_service.core.events import FeedState, FeedTurned, JobDeleted, JobReported, SnapshotTaken
+from progress_service.core.model import Job, Progress, Status
+from progress_service.streams.beat import Beat
+from progress_service.streams.publisher import Publisher
+from progress_service.wire.frames import View
+from tests.event_stream import EventStreamReader
+from tests.virtual_clock import VirtualClock
+
+DAY = datetime(2026, 11, 23, 20, tzinfo=UTC)
+JOB = Job("job-1", "ada", Status.RUNNING, 1, DAY, DAY, Progress(total=10))
+FLUSH_SECONDS = 0.125
+LINGER_SECONDS = 5.0
+
+Told = list[tuple[str, dict[str, Any]]]
+
+
+class Listeners:
+    """An audience that writes down what it is given, by user and view."""
+
+    def __init__(self, *watched: tuple[str, View]) -> None:
+        self.watched = list(watched)
+        self.pushed: list[tuple[str, View, bytes]] = []
+        self.to_all: list[bytes] = []
+        self.order: list[str] = []
+
+    def views(self, user_id: str) -> Collection[View]:
+        """As a hub would tell."""
+        return {view for user, view in self.watched if user == user_id}
+
+    def push(self, user_id: str, frames: Mapping[View, bytes]) -> None:
+        """Write it down."""
+        self.order.append("user")
+        self.pushed += [(user_id, view, frame) for view, frame in frames.items()]
+
+    def push_to_all(self, frame: bytes) -> None:
+        """Write it down."""
+        self.order.append("all")
+        self.to_all.append(frame)
+
+    def flushes(self) -> list[Told]:
+        """What has been pushed since the last call, a list of events for each flush."""
+        flushes = [told(frame) for _, _, frame in self.pushed]
+        self.pushed.clear()
+        return flushes
+
+
+class Desk:
+    """A publisher with its clock and its listeners."""
+
+    def __init__(self, *watched: tuple[str, View]) -> None:
+        self.clock = VirtualClock()
+        self.beat = Beat(self.clock)
+        self.listeners = Listeners(*watched)
+        self.publisher = Publisher(
+            Board(linger_seconds=LINGER_SECONDS),
+            self.beat,
+            wall_clock=lambda: DAY,
+            flush_seconds=FLUSH_SECONDS,
+            epoch="epoch",
+        )
+        self.publisher.publish_to(self.listeners)
+
+    def report(self, *jobs: Job, finished_seconds: float | None = None) -> None:
+        """Let the feed tell of jobs, all in one batch."""
+        self.publisher.accept([JobReported(job, self.clock.now, finished_seconds) for job in jobs])
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, and what is due in it happen."""
+        self.beat.run_due(self.clock.advance(seconds))
+
+
+@pytest.fixture
+def desk() -> Desk:
+    """One user who is watched in full."""
+    return Desk(("ada", View.FULL))
+
+
+def told(frame: bytes) -> Told:
+    """The events of a frame."""
+    return [(event.type, msgspec.json.decode(event.data)) for event in EventStreamReader().feed(frame)]
+
+
+def moved(completed: int, revision: int, status: Status = Status.RUNNING) -> Job:
+    """JOB, some way on."""
+    return replace(JOB, progress=Progress(total=10, completed=completed), revision=revision, status=status)
+
+
+def test_the_first_change_after_a_quiet_time_goes_out_at_once(desk: Desk) -> None:
+    """A bar that reacts only after an interval feels slow."""
+    desk.report(JOB)
+
+    (flush,) = desk.listeners.flushes()
+    assert [name for name, _ in flush] == ["job", "totals"]
+    assert flush[0][1]["id"] == "job-1"
+    assert flush[1][1]["active"] == 1
+
+
+def test_changes_within_an_interval_become_one_flush_with_the_last_state(desk: Desk) -> None:
+    """Ten thousand updates a second would otherwise be ten thousand frames."""
+    desk.report(JOB)
+    desk.listeners.flushes()
+    for revision in range(2, 8):
+        desk.report(moved(revision, revision))
+
+    assert desk.listeners.flushes() == []
+    desk.pass_time(FLUSH_SECONDS)
+    (flush,) = desk.listeners.flushes()
+    assert [name for name, _ in flush] == ["job", "totals"]
+    assert flush[0][1]["progress"]["completed"] == 7
+
+
+def test_a_move_of_status_waits_for_nobody(desk: Desk) -> None:
+    """The end of a job is what people wait for."""
+    desk.report(JOB)
+    desk.report(moved(5, 2))
+    desk.listeners.flushes()
+    desk.report(moved(10, 3, Status.COMPLETED))
+
+    (flush,) = desk.listeners.flushes()
+    assert flush[0][1]["status"] == "completed"
+
+
+def test_a_flush_in_between_begins_a_new_interval(desk: Desk) -> None:
+    """The end of the first interval must not cut the second one short."""
+    desk.report(JOB)
+    desk.pass_time(FLUSH_SECONDS / 2)
+    desk.report(moved(1, 2, Status.PAUSED))
+    desk.report(moved(2, 3, Status.PAUSED))
+    desk.listeners.flushes()
+
+    desk.pass_time(FLUSH_SECONDS / 2)
+    assert desk.listeners.flushes() == []
+    desk.pass_time(FLUSH_SECONDS / 2)
+    assert len(desk.listeners.flushes()) == 1
+
+
+def test_a_finished_job_leaves_after_the_linger(desk: Desk) -> None:
+    """A bar that stays for ever is in the way."""
+    desk.report(moved(10, 2, Status.COMPLETED), finished_seconds=1.0)
+    desk.listeners.flushes()
+
+    desk.pass_time(LINGER_SECONDS - 1.1)
+    assert desk.listeners.flushes() == []
+    desk.pass_time(0.2)
+    (flush,) = desk.listeners.flushes()
+    assert flush[0] == ("removed", {"id": "job-1", "reason": "evicted"})
+    assert flush[1][1]["total"] == 0
+
+
+def test_a_job_that_ended_while_we_were_deaf_is_told_to_have_ended_before_it_goes(desk: Desk) -> None:
+    """After an outage longer than the linger a page must not see a job vanish in the middle."""
+    desk.report(JOB)
+    desk.pass_time(60)
+    desk.listeners.flushes()
+    ended = JobReported(moved(10, 9, Status.FAILED), desk.clock.now, finished_seconds=30.0)
+    desk.publisher.accept([SnapshotTaken((ended,), desk.clock.now)])
+    desk.pass_time(FLUSH_SECONDS)
+
+    events = [event for flush in desk.listeners.flushes() for event in flush if event[0] != "totals"]
+    assert [(name, data.get("status"), data.get("reason")) for name, data in events] == [
+        ("job", "failed", None),
+        ("removed", None, "evicted"),
+    ]
+
+
+def test_a_row_that_was_deleted_is_removed_at_once(desk: Desk) -> None:
+    """A deleted job has no state left to show."""
+    desk.report(JOB)
+    desk.report(moved(3, 2))
+    desk.listeners.flushes()
+    desk.publisher.accept([JobDeleted("job-1", "ada", 2, desk.clock.now)])
+
+    (flush,) = desk.listeners.flushes()
+    assert flush[0] == ("removed", {"id": "job-1", "reason": "deleted"})
+    assert len(flush) == 2
+
+
+def test_nothing_is_made_for_users_whom_nobody_watches() -> None:
+    """The board holds everybody; encoding for everybody would cost most of a core."""
+    desk = Desk(("grace", View.FULL))
+    desk.report(JOB)
+    desk.pass_time(1)
+
+    assert desk.listeners.pushed == []
+    assert len(desk.publisher.board) == 1
+
+
+def test_a_user_is_told_of_their_own_jobs_alone() -> None:
+    """Other people's jobs are nobody's business."""
+    desk = Desk(("ada", View.FULL), ("grace", View.FULL))
+    desk.report(JOB, replace(JOB, id="job-2", user_id="grace"))
+
+    for user, _, frame in desk.listeners.pushed:
+        ids = {data["id"] for name, data in told(frame) if name == "job"}
+        assert ids == ({"job-1"} if user == "ada" else {"job-2"})
+    assert len(desk.listeners.pushed) == 2
+
+
+def test_a_compact_view_is_complete_each_time() -> None:
+    """A compact bar keeps no state, so it can be drawn from any one frame."""
+    desk = Desk(("ada", View.COMPACT))
+    desk.report(JOB, replace(JOB, id="job-0", created_at=DAY.replace(hour=1)))
+
+    (flush,) = desk.listeners.flushes()
+    ((name, data),) = flush
+    assert name == "compact"
+    assert data["job"]["id"] == "job-1"
+    assert data["active"] == 2
+
+
+def test_each_flush_ends_with_an_id_that_was_not_used_before(desk: Desk) -> None:
+    """The id is what a browser sends back when it returns."""
+    desk.report(JOB)
+    desk.report(moved(10, 2, Status.COMPLETED))
+
+    ids = []
+    for _, _, frame in desk.listeners.pushed:
+        stream = EventStreamReader()
+        stream.feed(frame)
+        ids.append(stream.last_event_id)
+    assert ids == ["epoch-1", "epoch-2"]
+
+
+def test_the_page_hears_when_the_feed_turns_and_only_then(desk: Desk) -> None:
+    """Stale figures must not look live."""
+    live = FeedTurned(FeedState.LIVE, desk.clock.now)
+    desk.publisher.accept([live])
+    desk.publisher.accept([live])
+    desk.publisher.accept([FeedTurned(FeedState.LOST, desk.clock.now)])
+
+    states = [told(frame)[0][1]["state"] for frame in desk.listeners.to_all]
+    assert states == ["live", "lost"]
+    assert desk.publisher.feed_state is FeedState.LOST
+
+
+def test_jobs_of_a_snapshot_go_out_before_the_feed_is_called_live(desk: Desk) -> None:
+    """A page that reads `live` trusts what it has been told so far."""
+    report = JobReported(moved(4, 5), desk.clock.now)
+    snapshot = SnapshotTaken((report,), desk.clock.now)
+    desk.publisher.accept([snapshot, FeedTurned(FeedState.LIVE, desk.clock.now)])
+
+    assert desk.listeners.order == ["user", "all"]
+
+
+@pytest.mark.parametrize("view", View)
+def test_a_snapshot_holds_everything_a_new_stream_needs(view: View) -> None:
+    """The first frame of a stream stands alone."""
+    desk = Desk()
+    desk.report(JOB)
+
+    events = dict(told(desk.publisher.snapshot("ada", view)))
+    if view is View.FULL:
+        assert [job["id"] for job in events["snapshot"]["jobs"]] == ["job-1"]
+        assert events["snapshot"]["feed"] == "lost"
+        assert events["snapshot"]["now"] == "2026-11-23T20:00:00Z"
+    else:
+        assert events["compact"]["job"]["id"] == "job-1"
+        assert events["feed"]["state"] == "lost"
