@@ -12,7 +12,8 @@ import { connectionName } from "./texts.js";
 const MOVES_MAX = 12;
 
 export class Card {
-  #totals = make("span", "totals");
+  #active = make("span", "active");
+  #sums = make("span", "sums");
   #icon = new Icon();
   #word = make("span", "word");
   #connection = make("span", "connection", this.#icon.element, this.#word);
@@ -29,7 +30,8 @@ export class Card {
   /** @param {Texts} words */
   constructor(words) {
     this.#words = words;
-    const header = make("header", "header", make("span", "title", words.title), this.#totals, this.#connection);
+    const totals = make("span", "totals", this.#active, this.#sums);
+    const header = make("header", "header", make("span", "title", words.title), totals, this.#connection);
     this.element = make("section", "card", header, make("div", "body", this.#list, this.#empty));
     mark(this.element, "aria-label", words.title);
     // Without it, Safari does not take a list without bullets for one.
@@ -42,7 +44,8 @@ export class Card {
     if (state === before) return;
     this.#shown = state;
     this.#renderHeader(state);
-    if (state.jobs !== before?.jobs || isCurrent(state) !== isCurrent(before)) this.#renderJobs(state, before !== null);
+    if (state.jobs !== before?.jobs || isCurrent(state) !== isCurrent(before))
+      this.#renderJobs(state, before !== null);
     mark(this.element, "data-stale", isCurrent(state) ? null : "");
     write(this.#empty, this.#emptiness(state));
     mark(this.#empty, "data-shown", state.jobs.length === 0 ? "" : null);
@@ -55,21 +58,29 @@ export class Card {
     mark(this.#connection, "title", state.connection.problem?.detail || null);
     this.#icon.show(CONNECTION_SHAPES[name]);
     write(this.#word, this.#words.connection[name]);
-    write(this.#totals, this.#summary(state));
+    this.#renderTotals(state);
   }
 
   /** @param {ProgressState} state */
-  #summary({ connection, feed, totals, jobs }) {
+  #renderTotals({ connection, feed, totals, jobs }) {
     const words = this.#words;
-    if (jobs.length === 0 || totals === null) return "";
-    if (connection.state !== "live") return words.stale(connection.since);
-    if (feed === "lost") return "";
-    const { active, total, completed, percentage } = totals;
-    const sums = total > 0 ? `${words.count(completed, total)} · ${words.percentage(percentage)}` : "";
-    return [active > 0 ? words.active(active) : "", sums].filter(Boolean).join(" · ");
+    const isKnown = jobs.length > 0 && totals !== null && feed !== "lost";
+    const isLive = isKnown && connection.state === "live";
+    write(this.#active, isLive && totals.active > 0 ? words.active(totals.active) : "");
+    if (isLive && totals.total > 0) {
+      write(
+        this.#sums,
+        `${words.count(totals.completed, totals.total)} · ${words.percentage(totals.percentage)}`,
+      );
+    } else {
+      write(this.#sums, isKnown && !isLive ? words.stale(connection.since) : "");
+    }
   }
 
-  /** What stands where the jobs would be. Only a service that answers can say that there are none. @param {ProgressState} state */
+  /**
+   * What stands where the jobs would be. Only a service that answers can say that there are none.
+   * @param {ProgressState} state
+   */
   #emptiness(state) {
     if (isCurrent(state)) return this.#words.empty;
     const { problem } = state.connection;

@@ -1,8 +1,8 @@
 /**
  * One stream from the service to this page: an EventSource, its credential, and what happens when it breaks.
  *
- * With the cookie the browser reconnects by itself (HTML standard, section 9.2.3). It gives up when it gets an
- * HTTP error, and it would use a ticket again that is over: in both cases a new attempt is made here.
+ * With the cookie the browser reconnects by itself (HTML standard, section 9.2.3). It gives up when it gets
+ * an HTTP error, and it would use a ticket again that is over: in both cases a new attempt is made here.
  */
 
 /** @import {ConnectionState, GetToken, Problem, View} from "./types.d.ts" */
@@ -32,7 +32,8 @@ export class Connection {
 
   /**
    * @param {string} base Address of the service, ending in a slash.
-   * @param {(event: string, data: any) => void} apply Takes each event, and a `connection` event for each change here.
+   * @param {(event: string, data: any) => void} apply Takes each event, and a `connection` event for each
+   * change here.
    */
   constructor(base, apply) {
     this.#base = base;
@@ -111,15 +112,20 @@ export class Connection {
   }
 
   /**
-   * A token that is about to end is replaced before it does, so that nothing is missed; not at once, lest all pages
-   * come at the same time, or one page again and again with the same token. A cookie is the page's to renew.
+   * A token that is about to end is replaced before it does, so that nothing is missed; not at once, lest all
+   * pages come at the same time, or one page again and again with the same token. A cookie is the page's to
+   * renew.
    */
   #renew() {
     const timer = setTimeout(() => this.reopen(), RENEWAL_MS * (0.5 + Math.random()));
     this.#attempt?.signal.addEventListener("abort", () => clearTimeout(timer));
   }
 
-  /** A ticket, or null and why there is none. @param {AbortSignal} signal @returns {Promise<[string, null] | [null, Problem | null]>} */
+  /**
+   * A ticket, or null and why there is none.
+   * @param {AbortSignal} signal
+   * @returns {Promise<[string, null] | [null, Problem | null]>}
+   */
   async #ticket(signal) {
     let token;
     try {
@@ -183,8 +189,8 @@ export class Connection {
   }
 
   /**
-   * The page knows better than a timer when it is worth trying. A page that is put aside (back-forward cache) lets
-   * go of its stream, for the browser would end it, and takes it up again when it comes back.
+   * The page knows better than a timer when it is worth trying. A page that is put aside (back-forward cache)
+   * lets go of its stream, for the browser would end it, and takes it up again when it comes back.
    * @param {AbortSignal} signal
    */
   #watchPage(signal) {

@@ -1,4 +1,6 @@
-/** The element: attributes in, one of the two views out, at most once a frame. Importing this defines nothing. */
+/**
+ * The element: attributes in, one of the two views out, at most once a frame. Importing this defines nothing.
+ */
 
 import { Card } from "./card.js";
 import { Line } from "./line.js";
@@ -12,9 +14,9 @@ import { watch } from "./watch.js";
 /**
  * Live progress of a user's jobs.
  *
- * Attributes: `user-id`, without which nothing is watched; `compact` for one line instead of a card; `src`, the address
- * of the service if this module was not loaded from it; `theme`, one of `light`, `dark` and `system`, if the element
- * shall not follow the page's `color-scheme`.
+ * Attributes: `user-id`, without which nothing is watched; `compact` for one line instead of a card; `src`,
+ * the address of the service if this module was not loaded from it; `theme`, one of `light`, `dark` and
+ * `system`, if the element shall not follow the page's `color-scheme`.
  */
 export class EnrichmentProgressBar extends HTMLElement {
   static observedAttributes = ["user-id", "src", "compact"];
@@ -34,7 +36,10 @@ export class EnrichmentProgressBar extends HTMLElement {
     this.#root.adoptedStyleSheets = [styles];
   }
 
-  /** Gives a bearer token, or a promise of one, at every attempt to connect. Without it the session's cookie counts. */
+  /**
+   * Gives a bearer token, or a promise of one, at every attempt to connect. Without it the session's cookie
+   * counts.
+   */
   get getToken() {
     return this.#getToken;
   }

@@ -1,4 +1,6 @@
-/** The compact view: one line for a top bar, about the most recent job, and nothing at all when there is none. */
+/**
+ * The compact view: one line for a top bar, about the most recent job, and nothing at all when there is none.
+ */
 
 import { isCurrent, latestJob } from "./store.js";
 import { Bar, CONNECTION_SHAPES, Icon, make, mark, write } from "./parts.js";
@@ -49,7 +51,8 @@ export class Line {
     mark(element, "data-status", job && job.status);
     mark(element, "data-stale", current ? null : "");
     mark(element, "title", state.connection.problem?.detail || (job && job.label));
-    for (const part of [this.#count, this.#unit, this.#bar.element, this.#percentage]) part.hidden = job === null;
+    for (const part of [this.#count, this.#unit, this.#bar.element, this.#percentage])
+      part.hidden = job === null;
     if (job) this.#renderJob(job, current);
   }
 
@@ -62,7 +65,11 @@ export class Line {
     this.#bar.show(job, this.#words, current);
   }
 
-  /** What there is to say besides the numbers; nothing while all is well. @param {ProgressState} state @param {Job | null} job */
+  /**
+   * What there is to say besides the numbers; nothing while all is well.
+   * @param {ProgressState} state
+   * @param {Job | null} job
+   */
   #note(state, job) {
     if (!isCurrent(state)) return this.#words.connection[connectionName(state)];
     const isOrdinary = !job || (job.status === "running" && !job.requested);

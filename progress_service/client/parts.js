@@ -1,4 +1,7 @@
-/** The small parts that both views are made of: elements, icons and the bar. All text is set as text, never as HTML. */
+/**
+ * The small parts that both views are made of: elements, icons and the bar. All text is set as text, never as
+ * HTML.
+ */
 
 import { isFinished } from "./store.js";
 
@@ -8,10 +11,13 @@ import { isFinished } from "./store.js";
 const SVG = "http://www.w3.org/2000/svg";
 const CIRCLE = "M8 1.75a6.25 6.25 0 1 1 0 12.5 6.25 6.25 0 0 1 0-12.5";
 
-/** What each icon shows, in a box of 16 by 16. A shape of its own for each, since colour alone says nothing to many. */
+/**
+ * What each icon shows, in a box of 16 by 16. A shape of its own for each, since colour alone says nothing to
+ * many.
+ */
 const SHAPES = {
   pending: `${CIRCLE}M8 4.75V8l2.25 1.5`,
-  running: "M8 1.75A6.25 6.25 0 0 1 14.25 8",
+  running: "M8 1a7 7 0 0 1 7 7",
   paused: `${CIRCLE}M6.5 5.75v4.5M9.5 5.75v4.5`,
   completed: `${CIRCLE}M5.25 8.25l2 2 3.5-4`,
   failed: `${CIRCLE}M8 4.75v3.75M8 11v.25`,
@@ -48,12 +54,21 @@ export function make(tag, part, ...children) {
   return element;
 }
 
-/** Set a text, and leave the document alone when it is there already. @param {Element} element @param {string} text */
+/**
+ * Set a text, and leave the document alone when it is there already.
+ * @param {Element} element
+ * @param {string} text
+ */
 export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Set an attribute, or remove it by null, if it is not so already. @param {Element} element @param {string} name @param {string | null} value */
+/**
+ * Set an attribute, or remove it by null, if it is not so already.
+ * @param {Element} element
+ * @param {string} name
+ * @param {string | null} value
+ */
 export function mark(element, name, value) {
   if (element.getAttribute(name) === value) return;
   if (value === null) element.removeAttribute(name);

@@ -20,7 +20,10 @@ const FINISHED = new Set(["completed", "failed", "cancelled"]);
 /** Whether nothing more is expected of the job. @param {Job} job */
 export const isFinished = (job) => FINISHED.has(job.status);
 
-/** The one job to show where there is room for one: the newest at work, else the newest. @param {readonly Job[]} jobs */
+/**
+ * The one job to show where there is room for one: the newest at work, else the newest.
+ * @param {readonly Job[]} jobs
+ */
 export const latestJob = (jobs) => jobs.find((job) => !isFinished(job)) ?? jobs[0] ?? null;
 
 /** Whether the figures of *state* can be taken for the present. @param {ProgressState} state */
@@ -71,7 +74,10 @@ export class Store {
   /** The state: the same object until something changes. */
   getSnapshot = () => this.#state;
 
-  /** Call *listener* after each change, until the function that this returns is called. @param {() => void} listener */
+  /**
+   * Call *listener* after each change, until the function that this returns is called.
+   * @param {() => void} listener
+   */
   subscribe = (listener) => {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
@@ -92,7 +98,13 @@ function changed(state, changes) {
   return names.every((name) => state[name] === changes[name]) ? state : { ...state, ...changes };
 }
 
-/** *after*, or *before* when they say the same. @template T @param {T} before @param {T} after @returns {T} */
+/**
+ * *after*, or *before* when they say the same.
+ * @template T
+ * @param {T} before
+ * @param {T} after
+ * @returns {T}
+ */
 function newer(before, after) {
   return JSON.stringify(before) === JSON.stringify(after) ? before : after;
 }
@@ -114,7 +126,9 @@ function reported(jobs, job) {
   const before = jobs[index];
   // The same revision may be told anew: a job stalls, and its time left changes, without a write to its row.
   const isOld = job.revision < before.revision;
-  return isOld || (job.revision === before.revision && newer(before, job) === before) ? jobs : jobs.with(index, job);
+  return isOld || (job.revision === before.revision && newer(before, job) === before)
+    ? jobs
+    : jobs.with(index, job);
 }
 
 /** @param {readonly Job[]} jobs @param {string} id */
@@ -127,7 +141,12 @@ function isNewer(job, other) {
   return (Date.parse(job.created_at) - Date.parse(other.created_at) || (job.id > other.id ? 1 : -1)) > 0;
 }
 
-/** Who may not look any longer must not go on seeing. @param {ProgressState} state @param {ConnectionState} connection */
+/**
+ * Who may not look any longer must not go on seeing.
+ * @param {ProgressState} state
+ * @param {ConnectionState} connection
+ */
 function connectionChanged(state, { problem }) {
-  return problem?.status === 401 || problem?.status === 403 ? { ...state, jobs: [], totals: null } : state;
+  const isOut = problem?.status === 401 || problem?.status === 403;
+  return isOut ? changed(state, { jobs: NOTHING_KNOWN.jobs, totals: null }) : state;
 }

@@ -1,8 +1,9 @@
 /**
  * How the element looks. A page changes it by `--progress-…` properties and by `::part()`.
  *
- * The element follows the `color-scheme` of the page, so it stays light on a page that is light only; the attribute `theme`
- * overrules that. A constructed stylesheet needs no `unsafe-inline` in a Content-Security-Policy.
+ * The element follows the `color-scheme` of the page, so it stays light on a page that is light only; the
+ * attribute `theme` overrules that. A constructed stylesheet needs no `unsafe-inline` in a Content-Security-
+ * Policy.
  */
 
 export const styles = new CSSStyleSheet();
@@ -54,8 +55,10 @@ styles.replaceSync(/* css */ `
 }
 .icon[data-shape="live"] { fill: currentColor; }
 .icon[data-shape="running"] {
+  scale: 0.875;
+  stroke-width: 2;
   border-radius: 50%;
-  box-shadow: inset 0 0 0 1.5px var(--_track);
+  box-shadow: inset 0 0 0 0.125em var(--_track);
   animation: turn 0.9s linear infinite;
 }
 @keyframes turn { to { rotate: 1turn; } }
@@ -85,7 +88,10 @@ styles.replaceSync(/* css */ `
   animation: sheen 2.4s ease-in-out infinite;
 }
 @keyframes sheen { from { translate: -100%; } 60%, to { translate: 100%; } }
-.bar[data-indeterminate] .done { transform: scaleX(0.3); animation: wander 1.6s ease-in-out infinite alternate; }
+.bar[data-indeterminate] .done {
+  transform: scaleX(0.3);
+  animation: wander 1.6s ease-in-out infinite alternate;
+}
 .bar[data-indeterminate] .done::after { content: none; }
 @keyframes wander { from { translate: 0; } to { translate: 70%; } }
 
@@ -105,7 +111,15 @@ styles.replaceSync(/* css */ `
   border-block-end: 1px solid var(--_border);
 }
 .title { font-weight: 600; }
-.totals { flex: 1 1 0; min-inline-size: 0; overflow: hidden; color: var(--_muted); text-overflow: ellipsis; white-space: nowrap; }
+.totals {
+  flex: 1 1 0;
+  min-inline-size: 0;
+  overflow: hidden;
+  color: var(--_muted);
+  text-overflow: ellipsis;
+  white-space: nowrap;
+}
+.active:not(:empty) + .sums:not(:empty)::before { content: " · "; }
 .connection {
   display: flex;
   align-items: center;
@@ -115,7 +129,9 @@ styles.replaceSync(/* css */ `
 }
 .connection .icon { font-size: 0.875rem; }
 .connection[data-state="live"] .icon { color: var(--_completed); }
-.connection:is([data-state="degraded"], [data-state="reconnecting"], [data-state="lost"]) { color: var(--_paused); }
+.connection:is([data-state="degraded"], [data-state="reconnecting"], [data-state="lost"]) {
+  color: var(--_paused);
+}
 .connection:is([data-state="refused"], [data-state="signedOut"]) { color: var(--_failed); }
 
 .body { display: grid; min-block-size: 4.75rem; }
@@ -140,7 +156,6 @@ styles.replaceSync(/* css */ `
   padding: 0.75rem 1rem;
   content-visibility: auto;
   contain-intrinsic-block-size: auto 4.75rem;
-  transition: opacity 0.3s;
 }
 .job + .job { border-block-start: 1px solid var(--_border); }
 .job > .icon { color: var(--_text); }
@@ -150,31 +165,41 @@ styles.replaceSync(/* css */ `
 .status { color: var(--_text); font-weight: 500; }
 .failed-count { margin-inline-start: auto; color: var(--_failed); }
 .error { margin: 0; color: var(--_failed); overflow-wrap: anywhere; }
-:is(.error, .failed-count, .status, .totals):empty { display: none; }
+:is(.error, .failed-count, .status):empty { display: none; }
 
-:host([compact]) { display: inline-block; max-inline-size: 100%; vertical-align: middle; }
+/* Without a ground of its own, the line takes the colour of the text around it. */
+:host([compact]) {
+  --_muted: var(--progress-muted, color-mix(in srgb, currentColor 70%, transparent));
+  --_track: var(--progress-track, color-mix(in srgb, currentColor 14%, transparent));
+  display: inline-block;
+  max-inline-size: 100%;
+  color: var(--progress-ink, inherit);
+  vertical-align: middle;
+}
 .line {
   container-type: inline-size;
   contain-intrinsic-inline-size: 21rem;
   display: flex;
   align-items: center;
   gap: 0.5rem;
-  color: inherit;
   white-space: nowrap;
 }
-.line[data-stale] { --_text: var(--_muted); color: var(--_muted); }
+.line[data-stale] { --_text: currentColor; color: var(--_muted); }
 .line .icon { color: var(--_text, var(--_muted)); }
 .line .text { display: flex; flex: none; gap: 0.3em; max-inline-size: 100%; }
 .line .status { color: var(--_text, var(--_muted)); margin-inline-end: 0.2em; }
 .line .bar { flex: 1; min-inline-size: 2rem; }
 .line .percentage { min-inline-size: 4ch; text-align: end; }
 
-[data-stale] :is(.job, .bar) { filter: grayscale(0.8); opacity: 0.6; }
-.job .bar, .job { transition: opacity 0.3s, filter 0.3s; }
-[data-stale] .job .bar { filter: none; opacity: 1; }
-[data-stale] :is(.job .icon, .done, .done::after) { animation-play-state: paused; }
+.job, .line .bar { transition: opacity 0.3s, filter 0.3s; }
+.card[data-stale] .job, .line[data-stale] .bar { filter: grayscale(0.8); opacity: 0.6; }
+[data-stale] :is(.job .icon, .done) { animation-play-state: paused; }
 [data-stale] .done::after { content: none !important; }
 
+@container (inline-size < 23rem) {
+  .active { display: none; }
+  .active:not(:empty) + .sums::before { content: none !important; }
+}
 @container (inline-size < 15rem) {
   .totals, .line .unit, .line .status:not(:empty) ~ .count { display: none; }
   .job, .header, .empty { padding-inline: 0.75rem; }

@@ -1,4 +1,6 @@
-/** The words and numbers that people read. English for now; another language is another object like this one. */
+/**
+ * The words and numbers that people read. English for now; another language is another object like this one.
+ */
 
 /** @import {Job, ProgressState} from "./types.d.ts" */
 /** @typedef {typeof english} Texts */
@@ -63,11 +65,19 @@ const english = {
 /** The texts in the language of a page's tag (BCP 47). @param {string} [_tag] @returns {Texts} */
 export const texts = (_tag) => english;
 
-/** What to call the job's status: what was asked of it counts before what it still is. @param {Job} job @param {Texts} words */
+/**
+ * What to call the job's status: what was asked of it counts before what it still is.
+ * @param {Job} job
+ * @param {Texts} words
+ */
 export const statusText = (job, words) =>
   (job.requested && words.requested[job.requested]) || (words.status[job.status] ?? job.status);
 
-/** Which of the words for a connection says how far the figures can be trusted. @param {ProgressState} state @returns {keyof Texts["connection"]} */
+/**
+ * Which of the words for a connection says how far the figures can be trusted.
+ * @param {ProgressState} state
+ * @returns {keyof Texts["connection"]}
+ */
 export function connectionName({ connection, feed }) {
   if (connection.problem?.status === 401) return "signedOut";
   return connection.state === "live" ? feed : connection.state;

@@ -52,7 +52,10 @@ export interface Problem {
 
 /** How the page stands with the service. */
 export interface ConnectionState {
-  /** `idle` while there is no user to watch; `refused` when the service, or the page's `getToken`, said why not. */
+  /**
+   * `idle` while there is no user to watch; `refused` when the service, or the page's `getToken`, said why
+   * not.
+   */
   readonly state: "idle" | "connecting" | "live" | "reconnecting" | "refused";
   /** Since when, in milliseconds as `Date.now()` has them. */
   readonly since: number;

@@ -1,9 +1,9 @@
 /**
  * Who watches what: everything on a page that shows the same user of the same service shares one stream.
  *
- * The stream is the compact one as long as nobody needs more, and becomes the full one for good when somebody does.
- * Nothing is opened or closed before the end of the present task, so that elements which move in the document, or
- * come to life one after the other, cost no second connection.
+ * The stream is the compact one as long as nobody needs more, and becomes the full one for good when somebody
+ * does. Nothing is opened or closed before the end of the present task, so that elements which move in the
+ * document, or come to life one after the other, cost no second connection.
  */
 
 import { Connection } from "./connection.js";
@@ -38,6 +38,8 @@ export function watch({ userId, src = null, compact = false, getToken = null }) 
     subscribe,
     /** @param {GetToken} get */
     useToken: (get) => stream.useToken(get),
+    /** Try again now, for instance after signing in. */
+    retry: () => stream.retry(),
     release: () => stream.remove(watcher),
   };
 }
@@ -71,11 +73,18 @@ class Shared {
     this.#settle();
   }
 
-  /** A first source of tokens replaces the cookie at once, another one from the next attempt on. @param {GetToken} getToken */
+  /**
+   * A first source of tokens replaces the cookie at once, another one from the next attempt on.
+   * @param {GetToken} getToken
+   */
   useToken(getToken) {
     const isFirst = this.#connection.getToken === null;
     this.#connection.getToken = getToken;
     if (isFirst) this.#connection.reopen();
+  }
+
+  retry() {
+    this.#connection.reopen();
   }
 
   #settle() {

@@ -56,16 +56,19 @@ class Run:
     def view(self) -> dict[str, Any]:
         """What the page shows of it."""
         said = json.loads(self.summary.read_bytes()) if self.summary.exists() else {}
+        # The worker publishes its files, then ends the job, then itself: a page that hears of the end of the
+        # job asks at once, and must not be told that the process is still running.
+        is_done = self.result.exists()
         return {
             "id": self.id,
             "name": self.name,
-            "status": self.status,
+            "status": Status.COMPLETED if is_done else self.status,
             "contacts": self.contacts,
             "completed": said.get("completed"),
             "failed": said.get("failed"),
             "reasons": said.get("reasons", []),
             "error": self.error,
-            "download": f"/demo/results/{self.id}.csv" if self.result.exists() else None,
+            "download": f"/demo/results/{self.id}.csv" if is_done else None,
         }
 
 

@@ -11,10 +11,12 @@ const LATE_MS = 400;
 followTheme();
 try {
   const { user_id } = await begin();
-  for (const bar of document.querySelectorAll("enrichment-progress-bar")) bar.setAttribute("user-id", user_id);
+  for (const bar of document.querySelectorAll("enrichment-progress-bar"))
+    bar.setAttribute("user-id", user_id);
   showEmbedding(user_id);
   acceptUploads(showResults);
   refetchAfterEach(user_id);
+  stayHere(user_id);
 } catch (error) {
   say(`The demo did not start: ${error instanceof Error ? error.message : error}`, "error");
 }
@@ -35,7 +37,8 @@ function refetchAfterEach(userId) {
     const now = jobs.map((job) => job.id + isFinished(job)).join();
     if (now === before) return;
     before = now;
-    // A worker reports that its job is done a moment before it ends, and only then is there something to download.
+    // A worker reports that its job is done a moment before it ends, and only then is there something to
+    // download.
     const ended = new Set(jobs.filter(isFinished).map(({ id }) => id));
     const results = await showResults();
     const isLate = results.some(({ id, status }) => status === "running" && ended.has(id));
@@ -48,6 +51,19 @@ function refetchAfterEach(userId) {
   showResults();
 }
 
+/** The demo's sessions end with the demo. When it was started anew, sign in anew. @param {string} userId */
+function stayHere(userId) {
+  const { getSnapshot, subscribe, retry } = watch({ userId });
+  let refusedSince = 0;
+  subscribe(async () => {
+    const { since, problem } = getSnapshot().connection;
+    if (problem?.status !== 401 || since === refusedSince) return;
+    refusedSince = since;
+    await begin();
+    retry();
+  });
+}
+
 function followTheme() {
   /** @param {string} theme */
   const use = (theme) => {
@@ -55,7 +71,9 @@ function followTheme() {
   };
   const saved = localStorage.getItem(THEME) ?? "system";
   use(saved);
-  for (const choice of /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll(".theme input"))) {
+  for (const choice of /** @type {NodeListOf<HTMLInputElement>} */ (
+    document.querySelectorAll(".theme input")
+  )) {
     choice.checked = choice.value === saved;
     choice.addEventListener("change", () => {
       use(choice.value);

@@ -1,4 +1,6 @@
-/** The panel where a job begins: a file chosen, dropped or taken from the sample, and the pace of the work. */
+/**
+ * The panel where a job begins: a file chosen, dropped or taken from the sample, and the pace of the work.
+ */
 
 const form = /** @type {HTMLFormElement} */ (document.getElementById("upload"));
 const file = /** @type {HTMLInputElement} */ (form.elements.namedItem("file"));
@@ -33,7 +35,12 @@ export function acceptUploads(onStarted) {
       say(`Started: ${name}, ${contacts} ${contacts === 1 ? "contact" : "contacts"}.`);
       onStarted();
     } catch (error) {
-      say(error instanceof TypeError ? "The service cannot be reached." : String(/** @type {Error} */ (error).message), "error");
+      say(
+        error instanceof TypeError
+          ? "The service cannot be reached."
+          : String(/** @type {Error} */ (error).message),
+        "error",
+      );
     } finally {
       form.ariaBusy = "false";
       file.value = "";
@@ -67,7 +74,8 @@ async function upload(chosen) {
   const path = chosen ? "/demo/uploads" : "/demo/uploads/sample";
   const response = await fetch(`${path}?pace=${pace()}`, { method: "POST", body });
   const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(answer.detail || answer.title || `The service answered ${response.status}.`);
+  if (!response.ok)
+    throw new Error(answer.detail || answer.title || `The service answered ${response.status}.`);
   return answer;
 }
 

@@ -1,0 +1,1 @@
+"""What a real browser makes of the client, and of the pages that carry it."""

@@ -1,0 +1,57 @@
+"""A real Chromium, one for the whole run, with a fresh profile and a fresh scripted service for each test."""
+
+import shutil
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright
+
+from tests.browser.scripted_feed import ScriptedFeed, scripted_feed
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+WAIT_MS = 10_000
+
+
+@pytest.fixture(scope="session")
+async def browser(anyio_backend: str) -> AsyncIterator[Browser]:
+    """The browser itself."""
+    del anyio_backend
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def feed(anyio_backend: str) -> AsyncIterator[ScriptedFeed]:
+    """A service that says what the test wants."""
+    del anyio_backend
+    async with scripted_feed() as feed:
+        yield feed
+
+
+@pytest.fixture
+async def page(browser: Browser, feed: ScriptedFeed) -> AsyncIterator[Page]:
+    """A blank page. In the end it must not have thrown anything, nor broken its Content-Security-Policy."""
+    del feed
+    context = await browser.new_context()
+    context.set_default_timeout(WAIT_MS)
+    page = await context.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on(
+        "console",
+        lambda message: faults.append(message.text) if "Content Security Policy" in message.text else None,
+    )
+    yield page
+    await context.close()
+    assert faults == []

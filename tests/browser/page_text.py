@@ -1,0 +1,20 @@
+"""Pages to put the element on, and its parts to look at."""
+
+from playwright.async_api import Locator, Page
+
+from tests.browser.scripted_feed import ScriptedFeed
+
+SCRIPT = '<script type="module" src="{base}/client/enrichment-progress-bar.js"></script>'
+CARD = '<enrichment-progress-bar user-id="u"></enrichment-progress-bar>'
+LINE = '<enrichment-progress-bar user-id="u" compact></enrichment-progress-bar>'
+
+
+async def show(page: Page, feed: ScriptedFeed, body: str = CARD) -> None:
+    """Open a page with *body* and the one script tag."""
+    feed.body = SCRIPT.format(base="") + body
+    await page.goto(feed.base)
+
+
+def part(page: Page, name: str) -> Locator:
+    """A part of the only element of the page, by its name."""
+    return page.locator(f"enrichment-progress-bar .{name}")
