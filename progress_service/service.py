@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from progress_service.api.access import Access, AccessPolicy
 from progress_service.api.cors import Origins
+from progress_service.api.hosts import Hosts
 from progress_service.api.jobs import Jobs
 from progress_service.api.operations import Operations
 from progress_service.api.routes import application
@@ -70,6 +71,7 @@ class Service:
             operations=Operations(lambda: self.publisher.feed_state),
             stream=StreamRoute(access, origins, self.hub, streams_per_user_max=settings.streams_per_user_max),
             origins=origins,
+            hosts=Hosts(settings.allowed_hosts),
             more=more_routes,
         )
 

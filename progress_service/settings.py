@@ -71,9 +71,6 @@ _Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 _DatabaseUrl = Annotated[
     SecretStr | None, _must_be("postgresql://user:password@host:5432/database", r"postgres(ql)?://.+")
 ]
-_Feed = Annotated[
-    str, _must_be("auto, notify, wal, poll or nats://host:4222", r"auto|notify|wal|poll|nats://\S+")
-]
 _WebAddress = Annotated[
     str | None,
     _must_be("an https:// address without a name or password in it", r"https?://[^@/?#\s]+(/[^@\s]*)?"),
@@ -113,7 +110,6 @@ class Settings(BaseSettings):
         dotenv_filtering="only_existing",
         extra="ignore",
         frozen=True,
-        allow_inf_nan=False,
         hide_input_in_errors=True,
         use_attribute_docstrings=True,
     )
@@ -129,11 +125,8 @@ class Settings(BaseSettings):
     port: int = Field(default=8080, ge=0, le=65535)
     """The TCP port; 0 lets the system choose a free one."""
 
-    workers: int = Field(default=1, ge=1, le=64)
-    """Processes that serve."""
-
-    feed: _Feed = Field(default="auto", repr=False)
-    """Where changes come from: auto, notify, wal, poll or nats://host:4222."""
+    feed: Literal["auto", "notify"] = "auto"
+    """Where changes come from: auto chooses, notify is LISTEN and NOTIFY."""
 
     jwt_secret: SecretStr | None = None
     """The secret that access tokens are signed with (HS256, HS384, HS512)."""
@@ -169,7 +162,7 @@ class Settings(BaseSettings):
     """The other sites whose pages may read our answers, such as https://app.example.com."""
 
     allowed_hosts: _Hosts = ()
-    """The host names that we answer to; unset means every one."""
+    """The names that requests may call us by in Host; unset means every one. Probes may use any."""
 
     linger_seconds: float = Field(default=5.0, ge=0, le=3600)
     """How long a finished job stays on the screen."""
@@ -239,15 +232,10 @@ class Settings(BaseSettings):
         return hmac.digest(_plain(shared), b"progress-service signing v1", "sha256")
 
     @property
-    def has_shared_signing_key(self) -> bool:
-        """Whether every process with these settings takes the sessions and tickets of every other."""
-        return bool(self.signing_secret or self.jwt_secret)
-
-    @property
     def warnings(self) -> tuple[str, ...]:
         """What the operator should know though the service can start."""
         found = []
-        if not self.has_shared_signing_key:
+        if self.signing_secret is None and self.jwt_secret is None:
             found.append(
                 "PROGRESS_SIGNING_SECRET is not set: sessions and tickets end with this process, and no "
                 f"other takes them. Where several processes serve, it must be set; {_MAKE_ONE}"
@@ -302,8 +290,6 @@ def _conflict(settings: Settings) -> str | None:
     for name, value, fitting in pairs:
         if value is not None and not fitting:
             return f"PROGRESS_JWT_ALGORITHMS has none that uses {name}; add one, or unset {name}"
-    if settings.workers > 1 and not settings.has_shared_signing_key:
-        return f"PROGRESS_SIGNING_SECRET must be set for several workers to share; {_MAKE_ONE}"
     return None
 
 

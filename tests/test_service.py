@@ -192,6 +192,23 @@ async def test_bad_input_is_answered_with_what_would_be_right(
         assert said in problem["detail"]
 
 
+async def test_only_our_own_names_are_answered_to(dsn: str) -> None:
+    """A foreign name that points to our address would make a hostile page "same origin"."""
+    async with ready(dsn, allowed_hosts=["app.example.com", "*.example.org"]) as service:
+        for host, status in (
+            ("app.example.com", 401),
+            ("APP.example.com:8080", 401),
+            ("a.example.org", 401),
+            ("evil.example.net", 421),
+            ("example.org.evil.example.net", 421),
+            ("", 421),
+        ):
+            for path in ("/v1/stream", "/v1/jobs"):
+                answer = await service.http.get(path, headers={"Host": host})
+                assert answer.status_code == status, (host, path)
+        assert (await service.http.get("/readyz", headers={"Host": "10.0.0.1"})).status_code == 200
+
+
 async def test_no_token_no_stream(dsn: str) -> None:
     """Nothing of a stream may be sent before it is known whose it is."""
     async with ready(dsn) as service:
@@ -214,12 +231,14 @@ async def test_a_user_who_is_not_in_the_database_cannot_create_a_job(dsn: str) -
 async def test_too_many_streams_of_one_user_are_refused(dsn: str) -> None:
     """One page with a bug must not use up everybody's sockets."""
     ada = uuid4()
-    async with ready(dsn, streams_per_user_max=2) as service:
-        async with watching(service.http, ada), watching(service.http, ada):
-            answer = await service.http.get("/v1/stream", headers=bearer(ada))
-            assert answer.status_code == httpx.codes.TOO_MANY_REQUESTS
-            async with watching(service.http, uuid4()):
-                pass
+    async with (
+        ready(dsn, streams_per_user_max=2) as service,
+        watching(service.http, ada),
+        watching(service.http, ada),
+        watching(service.http, uuid4()),
+    ):
+        answer = await service.http.get("/v1/stream", headers=bearer(ada))
+        assert answer.status_code == httpx.codes.TOO_MANY_REQUESTS
 
 
 async def test_head_answers_with_the_headers_and_no_stream(dsn: str) -> None:

@@ -35,7 +35,7 @@ _REALM: Final = 'Bearer realm="progress-service"'
 _log = logging.getLogger(__name__)
 
 
-class Problem(Exception):  # noqa: N818 -- RFC 9457 calls it a problem, and so does everyone who reads one.
+class Problem(Exception):
     """A refusal that the caller can act on.
 
     Args:

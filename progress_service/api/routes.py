@@ -12,14 +12,16 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from progress_service.api.cors import Cors, Origins
+from progress_service.api.hosts import Hosts
 from progress_service.api.jobs import Jobs
 from progress_service.api.operations import Operations
-from progress_service.api.problems import exception_handlers
+from progress_service.api.problems import exception_handlers, send_problem
 from progress_service.api.sessions import Sessions
 from progress_service.api.stream import StreamRoute
 
 CLIENT_FOLDER = Path(__file__).parent.parent / "client"
 STREAM_PATH = "/v1/stream"
+PROBES = ("/healthz", "/readyz")
 
 
 class ClientFiles(StaticFiles):
@@ -39,6 +41,7 @@ def application(
     operations: Operations,
     stream: StreamRoute,
     origins: Origins,
+    hosts: Hosts,
     more: Sequence[BaseRoute] = (),
 ) -> ASGIApp:
     """The whole ASGI application; *more* routes come after our own."""
@@ -61,7 +64,9 @@ def application(
 
     async def routed(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        if path == STREAM_PATH and scope.get("method") != "OPTIONS":
+        if path not in PROBES and (problem := hosts.refusal(scope)) is not None:
+            await send_problem(send, problem)
+        elif path == STREAM_PATH and scope.get("method") != "OPTIONS":
             await stream(scope, receive, send)
         elif path.startswith("/client/"):
             await client(scope, receive, send)

@@ -175,20 +175,17 @@ class Job:
             await self._write(status, reason)
 
     async def _write(self, status: Status, reason: str | None = None) -> None:
-        # Shielded, since the last write comes when the worker is being cancelled. Time limits bound it.
-        with anyio.CancelScope(shield=True):
-            found = await _fetch(self._pool, WRITE, self.id, status, _text(self._progress), _clean(reason))
-        if found is None:
+        if not await _fetch(self._pool, WRITE, self.id, status, _text(self._progress), _clean(reason)):
             self._is_over = True
             raise JobTaken(f"job {self.id} was ended or deleted by someone else")
 
 
 @asynccontextmanager
-async def _running(pool: "Pool", job_id: UUID, written: str | None) -> AsyncIterator[Job]:
+async def _running(pool: "Pool", job_id: UUID, written: object) -> AsyncIterator[Job]:
     """The job while its worker works; how the worker leaves decides how the job ends."""
     if written is None:
         raise JobTaken(f"job {job_id} is not waiting to be taken up")
-    job = Job(pool, job_id, _progress(written))
+    job = Job(pool, job_id, _progress(str(written)))
     try:
         yield job
     except Exception as error:
@@ -207,8 +204,8 @@ async def _end_after(cause: BaseException, job: Job, status: Status, reason: str
     try:
         await job.end(status, reason)
     except (StoreUnavailable, JobTaken) as error:
-        cause.add_note(f"that job {job.id} {status} could not be written: {error}")
-        logger.warning("that job %s %s could not be written: %s", job.id, status, error)
+        cause.add_note(f"the end of job {job.id} ({status}) could not be written: {error}")
+        logger.warning("the end of job %s (%s) could not be written: %s", job.id, status, error)
 
 
 def _pool(database: "str | Pool") -> "AbstractAsyncContextManager[Pool]":
@@ -216,10 +213,15 @@ def _pool(database: "str | Pool") -> "AbstractAsyncContextManager[Pool]":
     return opened_pool(database, connections_max=1) if isinstance(database, str) else nullcontext(database)
 
 
-async def _fetch(pool: "Pool", statement: str, *values: object) -> str | None:
-    async with acquired(pool) as connection:
-        found: str | None = await connection.fetchval(statement, *values)
-        return found
+async def _fetch(pool: "Pool", statement: str, *values: object) -> object:
+    """Execute a statement to its end, also while the worker is being cancelled; the store's limits bound it.
+
+    So the last write is made, and no job is started of which nobody here knows.
+    """
+    with anyio.CancelScope(shield=True):
+        async with acquired(pool) as connection:
+            found: object = await connection.fetchval(statement, *values)
+    return found
 
 
 def _known(total: int | None) -> str:

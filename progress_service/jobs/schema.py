@@ -46,7 +46,7 @@ async def apply_schema(dsn: str, sql: str) -> list[str]:
         finally:
             await connection.close()
     except asyncpg.PostgresError as error:
-        raise SchemaError(" ".join(filter(None, [f"PostgreSQL refused: {error}.", error.hint]))) from error
+        raise SchemaError(f"PostgreSQL refused: {error}") from error
     except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
-        raise SchemaError(f"PostgreSQL cannot be reached: {error or type(error).__name__}") from error
+        raise SchemaError(f"PostgreSQL cannot be reached: {str(error) or type(error).__name__}") from error
     return remarks

@@ -19,10 +19,9 @@ if TYPE_CHECKING:
     Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 
 CONNECTIONS_MAX = 4
-CONNECT_SECONDS_MAX = 5.0
+# To wait for a connection, and to make one if need be.
+ACQUIRE_SECONDS_MAX = 5.0
 STATEMENT_SECONDS_MAX = 10.0
-# Waiting for a connection may include making one.
-ACQUIRE_SECONDS_MAX = CONNECT_SECONDS_MAX + 1.0
 CLOSE_SECONDS_MAX = 2.0
 
 BECOME_USER = "SELECT set_config('role', 'authenticated', true), set_config('request.jwt.claims', $1, true)"
@@ -98,7 +97,6 @@ async def opened_pool(dsn: str, *, connections_max: int) -> AsyncIterator["Pool"
             dsn,
             min_size=0,
             max_size=connections_max,
-            timeout=CONNECT_SECONDS_MAX,
             command_timeout=STATEMENT_SECONDS_MAX,
             # Named statements do not survive a pooler that lends a session for one transaction.
             statement_cache_size=0,
@@ -141,7 +139,9 @@ def spoken() -> Iterator[None]:
         raise StoreUnavailable(
             f"{error} (the schema is missing or old: run `progress-service schema --apply`)"
         ) from error
-    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except TimeoutError as error:
+        raise StoreUnavailable("PostgreSQL cannot be used: it did not answer in time") from error
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         # ValueError is what asyncpg makes of some DSNs.
         raise StoreUnavailable(f"PostgreSQL cannot be used: {_line(error)}") from error
 

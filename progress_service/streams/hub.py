@@ -173,4 +173,3 @@ class Hub:
 
     def _seconds_left(self, stream: Stream) -> float:
         return (stream.expires_at - self._wall_clock()).total_seconds()
-

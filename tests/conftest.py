@@ -1,0 +1,89 @@
+"""What any test may ask for: a real PostgreSQL, and a database on it that is its own."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from progress_service.embedded import embedded_postgres
+from tests.postgres import database, database_with_schema
+
+# Nothing that a test writes needs to outlive a power cut.
+HASTY = {"fsync": "off", "full_page_writes": "off"}
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """The event loop that the service runs on."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres_dsn() -> Iterator[str]:
+    """One PostgreSQL 18 for the whole run: the DSN of its superuser."""
+    with _server(18) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def template(postgres_dsn: str) -> Iterator[str]:
+    """The name of a database with the schema, to be copied."""
+    with database_with_schema(postgres_dsn) as name:
+        yield name
+
+
+@pytest.fixture
+def dsn(postgres_dsn: str, template: str) -> Iterator[str]:
+    """A database of the test's own, with the schema."""
+    with database(postgres_dsn, template=template) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def empty_dsn(postgres_dsn: str) -> Iterator[str]:
+    """A database of the test's own, with nothing in it."""
+    with database(postgres_dsn) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session", params=[18, 16], ids="PostgreSQL {}".format)
+def each_postgres_dsn(request: pytest.FixtureRequest, postgres_dsn: str) -> Iterator[str]:
+    """Each PostgreSQL that the wheel has, one after the other."""
+    if request.param == 18:
+        yield postgres_dsn
+        return
+    with _server(request.param) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def each_template(each_postgres_dsn: str) -> Iterator[str]:
+    """As `template`, on each PostgreSQL."""
+    with database_with_schema(each_postgres_dsn) as name:
+        yield name
+
+
+@pytest.fixture
+def each_dsn(each_postgres_dsn: str, each_template: str) -> Iterator[str]:
+    """As `dsn`, on each PostgreSQL."""
+    with database(each_postgres_dsn, template=each_template) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def each_empty_dsn(each_postgres_dsn: str) -> Iterator[str]:
+    """As `empty_dsn`, on each PostgreSQL."""
+    with database(each_postgres_dsn) as dsn:
+        yield dsn
+
+
+@contextmanager
+def _server(version: int) -> Iterator[str]:
+    with (
+        # Not pytest's own folder, which pytest closes to the account that PostgreSQL runs as under root.
+        tempfile.TemporaryDirectory(prefix="progress-") as folder,
+        embedded_postgres(Path(folder), version=version, settings=HASTY) as dsn,
+    ):
+        yield dsn

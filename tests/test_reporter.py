@@ -1,0 +1,345 @@
+"""A worker's reports on a real PostgreSQL: what the row says at each step, and how it says that it ended."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import UUID, uuid4
+
+import anyio
+import asyncpg
+import pytest
+
+from progress_service.jobs.reporter import ERROR_CHARACTERS_MAX, Job, JobTaken
+from progress_service.jobs.store import InvalidJob, JobStore, StoreUnavailable, UnknownUser, opened_pool
+from tests.postgres import connected, new_user
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+pytestmark = pytest.mark.anyio
+
+Begin: TypeAlias = "Callable[[str, UUID, UUID], AbstractAsyncContextManager[Job]]"
+
+COUNTS = {"total": 0, "completed": 0, "failed": 0, "current_batch": 0}
+
+
+class Database:
+    """The test's database, as an onlooker sees it."""
+
+    def __init__(self, dsn: str, connection: "asyncpg.Connection[asyncpg.Record]", user_id: UUID) -> None:
+        self.dsn = dsn
+        self.connection = connection
+        self.user_id = user_id
+
+    async def row(self, job_id: UUID) -> dict[str, Any]:
+        """A job's row."""
+        row = await self.connection.fetchrow("SELECT * FROM bulk_enrichment_jobs WHERE id = $1", job_id)
+        assert row is not None
+        return {**row, "progress": json.loads(row["progress"])}
+
+    async def pending(self, **values: Any) -> UUID:
+        """A job that waits for its worker, as `POST /v1/jobs` makes it."""
+        async with JobStore.open(self.dsn) as jobs:
+            return UUID(json.loads(await jobs.create(self.user_id, **values))["id"])
+
+
+@pytest.fixture
+async def database(dsn: str) -> "AsyncIterator[Database]":
+    """The test's database, with one user."""
+    async with connected(dsn) as connection:
+        yield Database(dsn, connection, await new_user(connection))
+
+
+async def test_a_worker_writes_its_job_from_start_to_end(database: Database) -> None:
+    """This is what the reporter is for: each step is in the row when the call returns."""
+    async with Job.start(database.dsn, user_id=database.user_id, total=100, label="Spring leads") as job:
+        row = await database.row(job.id)
+        assert (row["status"], row["label"], row["user_id"]) == ("running", "Spring leads", database.user_id)
+        assert row["progress"] == {**COUNTS, "total": 100}
+        assert row["started_at"] is not None
+
+        await job.advance(completed=24, failed=1, current_batch=1)
+        await job.advance(completed=25)
+        row = await database.row(job.id)
+        assert row["progress"] == {"total": 100, "completed": 49, "failed": 1, "current_batch": 1}
+        assert (row["status"], row["finished_at"]) == ("running", None)
+        assert row["heartbeat_at"] is not None
+
+        await job.advance(completed=50, current_batch=2)
+    row = await database.row(job.id)
+    assert (row["status"], row["error"], row["progress"]["completed"]) == ("completed", None, 99)
+    assert row["finished_at"] is not None
+
+
+async def test_an_id_can_be_given_and_a_pool_be_shared(database: Database) -> None:
+    """A worker that has a pool needs no connections besides, and gets its pool back open."""
+    job_id = uuid4()
+    async with opened_pool(database.dsn, connections_max=2) as pool:
+        async with Job.start(pool, user_id=str(database.user_id), job_id=str(job_id)) as job:
+            assert job.id == job_id
+        assert await pool.fetchval("SELECT status FROM bulk_enrichment_jobs") == "completed"
+
+
+async def test_an_exception_ends_the_job_as_failed(database: Database) -> None:
+    """A job whose worker broke must neither run for ever nor be taken for complete."""
+    job_id = uuid4()
+
+    async def work() -> None:
+        async with Job.start(database.dsn, user_id=database.user_id, job_id=job_id, total=2) as job:
+            await job.advance(completed=1)
+            raise LookupError("no such provider")
+
+    with pytest.raises(LookupError, match="no such provider"):
+        await work()
+    row = await database.row(job_id)
+    assert (row["status"], row["error"]) == ("failed", "LookupError: no such provider")
+    assert row["progress"]["completed"] == 1
+
+
+async def test_a_reason_is_readable_whatever_the_exception_was(database: Database) -> None:
+    """People are not told of task groups; NUL and a novel must not keep the end from being written."""
+    with pytest.raises(ExceptionGroup):
+        async with Job.start(database.dsn, user_id=database.user_id) as job:
+            raise ExceptionGroup("unhandled errors", [ValueError("a\0" + "b" * ERROR_CHARACTERS_MAX)])
+    row = await database.row(job.id)
+    assert row["status"] == "failed"
+    assert row["error"].startswith("ValueError: a\N{REPLACEMENT CHARACTER}bbb")
+    assert len(row["error"]) == ERROR_CHARACTERS_MAX
+
+
+async def test_a_cancelled_scope_ends_the_job_as_cancelled(database: Database) -> None:
+    """A scope of anyio cancels again at each await, so a last write without a shield would never be made."""
+    with anyio.CancelScope() as scope:
+        async with Job.start(database.dsn, user_id=database.user_id, total=2) as job:
+            await job.advance(completed=1)
+            scope.cancel()
+            await anyio.sleep_forever()
+    row = await database.row(job.id)
+    assert (row["status"], row["error"], row["progress"]["completed"]) == ("cancelled", None, 1)
+
+
+async def test_a_cancelled_task_ends_the_job_as_cancelled(database: Database) -> None:
+    """Workers on plain asyncio are cancelled in another way, once and for all."""
+    begun: asyncio.Future[UUID] = asyncio.get_running_loop().create_future()
+
+    async def work() -> None:
+        async with Job.start(database.dsn, user_id=database.user_id) as job:
+            begun.set_result(job.id)
+            await asyncio.Event().wait()
+
+    worker = asyncio.create_task(work())
+    job_id = await begun
+    worker.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await worker
+    assert (await database.row(job_id))["status"] == "cancelled"
+
+
+async def test_a_worker_can_say_that_it_failed(database: Database) -> None:
+    """Leaving the block afterwards must not turn the failure into a success."""
+    async with Job.start(database.dsn, user_id=database.user_id) as job:
+        await job.fail("The provider refused our key.")
+        with pytest.raises(RuntimeError, match="has ended"):
+            await job.advance(completed=1)
+    row = await database.row(job.id)
+    assert (row["status"], row["error"]) == ("failed", "The provider refused our key.")
+
+
+def start(dsn: str, user_id: UUID, job_id: UUID) -> AbstractAsyncContextManager[Job]:
+    """Take up a job by its user and its id."""
+    return Job.start(dsn, user_id=user_id, job_id=job_id, total=7)
+
+
+def take_up(dsn: str, _: UUID, job_id: UUID) -> AbstractAsyncContextManager[Job]:
+    """Take up a job by its id alone."""
+    return Job.take_up(dsn, job_id, total=7)
+
+
+@pytest.mark.parametrize("begin", [start, take_up])
+async def test_a_pending_job_is_taken_up(database: Database, begin: Begin) -> None:
+    """The person who asked for the job is watching that very row."""
+    job_id = await database.pending(label="Spring leads", total=3, exclusive=True)
+    async with begin(database.dsn, database.user_id, job_id) as job:
+        row = await database.row(job_id)
+        assert (job.id, row["status"], row["label"], row["exclusive"]) == (
+            job_id,
+            "running",
+            "Spring leads",
+            True,
+        )
+        assert row["progress"] == {**COUNTS, "total": 7}
+    assert (await database.row(job_id))["status"] == "completed"
+
+
+async def test_taking_up_leaves_alone_what_it_is_not_told(database: Database) -> None:
+    """The total that the person was shown, and the application's own keys, are not the worker's to reset."""
+    job_id = await database.pending(total=3)
+    await database.connection.execute(
+        """UPDATE bulk_enrichment_jobs SET progress = progress || '{"failed": 1, "sheet": "A"}'"""
+    )
+    async with Job.take_up(database.dsn, job_id) as job:
+        assert (job.total, job.progress.failed) == (3, 1)
+        await database.connection.execute(
+            """UPDATE bulk_enrichment_jobs SET progress = progress || '{"sheet": "B"}'"""
+        )
+        await job.advance(completed=1)
+    expected = {"total": 3, "completed": 1, "failed": 1, "current_batch": 0, "sheet": "B"}
+    assert (await database.row(job_id))["progress"] == expected
+
+
+@pytest.mark.parametrize("begin", [start, take_up])
+async def test_of_many_workers_one_gets_the_job(database: Database, begin: Begin) -> None:
+    """Two workers on one job would count everything twice."""
+    job_id = await database.pending()
+    outcomes: list[str] = []
+    all_tried = anyio.Event()
+
+    def note(outcome: str) -> None:
+        outcomes.append(outcome)
+        if len(outcomes) == 8:
+            all_tried.set()
+
+    async def work() -> None:
+        try:
+            async with begin(database.dsn, database.user_id, job_id):
+                note("got it")
+                # Until then it runs, and is not merely over before another looks.
+                await all_tried.wait()
+        except JobTaken:
+            note("taken")
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as workers:
+            for _ in range(8):
+                workers.start_soon(work)
+    assert sorted(outcomes) == ["got it"] + ["taken"] * 7
+
+
+async def test_a_job_of_another_user_is_not_taken_up(database: Database) -> None:
+    """A worker that mixes up its users must not write into someone's screen."""
+    job_id = await database.pending()
+    stranger = await new_user(database.connection)
+    with pytest.raises(JobTaken, match=str(job_id)):
+        async with start(database.dsn, stranger, job_id):
+            pytest.fail("it was taken up")
+    assert (await database.row(job_id))["status"] == "pending"
+
+
+async def test_what_cannot_be_started_says_why(database: Database) -> None:
+    """The first thing that goes wrong for a newcomer is one of these."""
+    with pytest.raises(UnknownUser, match="does not exist"):
+        async with Job.start(database.dsn, user_id=uuid4()):
+            pytest.fail("it was started")
+    with pytest.raises(JobTaken, match="not waiting"):
+        async with Job.take_up(database.dsn, uuid4()):
+            pytest.fail("it was started")
+    with pytest.raises(StoreUnavailable, match="PostgreSQL cannot be used"):
+        async with Job.start("postgresql://127.0.0.1:1/x", user_id=database.user_id):
+            pytest.fail("it was started")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"completed": -1}, "completed is -1, but must be a whole number"),
+        ({"failed": 1.5}, "failed is 1.5, but must be a whole number"),
+        ({"completed": True}, "completed is True, but must be a whole number"),
+        ({"current_batch": -1}, "current_batch is -1, but must be a whole number"),
+        ({"completed": 2**53}, f"completed is {2**53}, but must be a whole number"),
+        ({"completed": 8, "failed": 1}, "completed 10 and failed 1 would be more than the total 10"),
+        ({"more": {"total": 3}}, "more may not name total"),
+        ({"more": {"note": "\0"}}, "unsupported Unicode"),
+        ({"more": {"rate": float("nan")}}, "invalid input syntax for type json"),
+    ],
+)
+async def test_a_wrong_report_is_refused_and_changes_nothing(
+    database: Database, wrong: dict[str, Any], words: str
+) -> None:
+    """A worker that catches the error and goes on must not be haunted by the report that was refused."""
+    async with Job.start(database.dsn, user_id=database.user_id, total=10) as job:
+        await job.advance(completed=2, current_batch=1)
+        revision = (await database.row(job.id))["revision"]
+        with pytest.raises(InvalidJob, match=words):
+            await job.advance(**wrong)
+        assert (await database.row(job.id))["revision"] == revision
+        await job.advance(completed=8)
+    assert (await database.row(job.id))["progress"] == {
+        **COUNTS,
+        "total": 10,
+        "completed": 10,
+        "current_batch": 1,
+    }
+
+
+async def test_a_total_may_come_late_and_grow(database: Database) -> None:
+    """Who reads from a cursor or a feed does not know at the start how much there is."""
+    async with Job.start(database.dsn, user_id=database.user_id) as job:
+        await job.advance(completed=3)
+        job.total = 4
+        await job.advance(completed=1)
+        with pytest.raises(InvalidJob, match=r"raise job\.total first"):
+            await job.advance(completed=1)
+        with pytest.raises(InvalidJob, match="more than the total 3"):
+            job.total = 3
+        job.total += 2
+    assert (await database.row(job.id))["progress"] == {**COUNTS, "total": 6, "completed": 4}
+
+
+async def test_further_keys_are_merged_into_the_progress(database: Database) -> None:
+    """An application may show more than counts; what one report names, the next need not repeat."""
+    async with Job.start(database.dsn, user_id=database.user_id) as job:
+        await job.advance(more={"sheet": "Zürich", "pages": [1, 2]})
+        await job.advance(completed=1, more={"pages": [3]})
+    progress = (await database.row(job.id))["progress"]
+    assert progress == {**COUNTS, "completed": 1, "sheet": "Zürich", "pages": [3]}
+
+
+async def test_a_job_that_someone_else_ended_is_left_so(database: Database) -> None:
+    """A late report must not bring back to life what a person has cancelled."""
+    job_id = uuid4()
+
+    async def work() -> None:
+        async with Job.start(database.dsn, user_id=database.user_id, job_id=job_id) as job:
+            await database.connection.execute("UPDATE bulk_enrichment_jobs SET status = 'cancelled'")
+            await job.advance(completed=1)
+
+    with pytest.raises(JobTaken, match="ended or deleted by someone else"):
+        await work()
+    row = await database.row(job_id)
+    assert (row["status"], row["progress"]["completed"], row["error"]) == ("cancelled", 0, None)
+
+
+async def test_a_lost_report_is_made_good_by_the_next(database: Database) -> None:
+    """A worker may choose to go on while the database is away, and nothing is counted too little for it."""
+    async with Job.start(database.dsn, user_id=database.user_id) as job:
+        await database.connection.execute("ALTER TABLE bulk_enrichment_jobs RENAME TO away")
+        with pytest.raises(StoreUnavailable):
+            await job.advance(completed=2)
+        await database.connection.execute("ALTER TABLE away RENAME TO bulk_enrichment_jobs")
+        await job.advance(completed=3)
+        assert (await database.row(job.id))["progress"]["completed"] == 5
+
+
+async def test_an_end_that_cannot_be_written_does_not_hide_its_cause(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The exception that broke the worker is the news; that the row does not say so comes beside it."""
+
+    async def work() -> None:
+        async with Job.start(database.dsn, user_id=database.user_id):
+            await database.connection.execute("ALTER TABLE bulk_enrichment_jobs RENAME TO away")
+            raise LookupError("no such provider")
+
+    with pytest.raises(LookupError) as caught:
+        await work()
+    assert "could not be written" in caught.value.__notes__[0]
+    assert "could not be written" in caplog.text
+
+
+async def test_a_completion_that_cannot_be_written_is_an_error(database: Database) -> None:
+    """To return as if all were well would leave a bar that never ends, and nobody who knows."""
+    with pytest.raises(StoreUnavailable):
+        async with Job.start(database.dsn, user_id=database.user_id):
+            await database.connection.execute("ALTER TABLE bulk_enrichment_jobs RENAME TO away")
