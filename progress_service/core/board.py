@@ -132,7 +132,7 @@ class Board:
         else:
             self._put(new, old)
             changes = [Change(new, is_urgent=old is None or old.status is not new.status)]
-        if old is not None and new.status not in MOVES[old.status]:
+        if old is not None and _is_illegal_move(old, new):
             self.illegal_moves += 1
         if new.status in FINISHED:
             heapq.heappush(self._deadlines, (self._deadline(fact), new.revision, new.id))
@@ -167,10 +167,13 @@ class Board:
         changes = [change for report in fact.reports for change in self._report(report)]
         found = {report.job.id for report in fact.reports}
         for job in [job for job in self._jobs.values() if job.id not in found]:
-            # No tombstone: the snapshot says that it is not there now, not at which revision it went.
-            self._take_off(job)
-            departure = Departure.EVICTED if job.status in FINISHED else Departure.DELETED
-            changes.append(Change(job, departure, is_urgent=True))
+            if job.status in FINISHED:
+                self._remove(job, fact.at)
+                changes.append(Change(job, Departure.EVICTED))
+            else:
+                # No tombstone: it is not there now, but nothing says at which revision it went.
+                self._take_off(job)
+                changes.append(Change(job, Departure.DELETED, is_urgent=True))
         return changes
 
     def _put(self, new: Job, old: Job | None) -> None:
@@ -206,6 +209,11 @@ class Board:
             _, job_id, revision = burials.popleft()
             if self._tombstones.get(job_id) == revision:
                 del self._tombstones[job_id]
+
+
+def _is_illegal_move(old: Job, new: Job) -> bool:
+    # A row that was deleted and made anew has not moved.
+    return new.status not in MOVES[old.status] and new.created_at == old.created_at
 
 
 def _recency(job: Job) -> tuple[object, str]:

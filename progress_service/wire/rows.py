@@ -7,6 +7,7 @@ makes (schema.sql). A notification is an object with one of the keys of `Notific
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
@@ -17,7 +18,17 @@ from progress_service.core.model import Instant, Job, Progress, Request, Status
 COUNT_MAX = 2**53 - 1
 """The largest whole number that a browser holds exactly (ECMAScript, Number.MAX_SAFE_INTEGER)."""
 
+NESTING_MAX = 32
+"""How deep the lists and objects of a progress may lie in one another.
+
+Beyond what the interpreter's stack bears, decoding fails; what is written must be readable from any place.
+"""
+
 COUNTS = ("total", "completed", "failed", "current_batch")
+
+
+# Without its offset a date is another moment on each machine.
+Date = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +64,14 @@ class Row(msgspec.Struct, frozen=True):
     user_id: str
     status: Status
     revision: int
-    created_at: datetime
-    updated_at: datetime
+    created_at: Date
+    updated_at: Date
     progress: dict[str, object]
     label: str | None = None
     requested: Request | None = None
     error: str | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
+    started_at: Date | None = None
+    finished_at: Date | None = None
     finished_seconds: float | None = None
 
 
@@ -81,14 +92,17 @@ def notification(payload: str) -> Notification:
     Raises:
         ValueError: It is not one that our triggers send.
     """
-    return _notification.decode(payload)
+    try:
+        return _notification.decode(payload)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def job_reported(row: bytes | str | msgspec.Raw, at: Instant) -> JobReported | MalformedRow:
     """The fact that a row's JSON tells, or what is wrong with the row."""
     try:
         return _fact(_row.decode(row), at)
-    except ValueError as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         return MalformedRow(_name(row), str(error))
 
 
@@ -135,6 +149,8 @@ def _progress(written: dict[str, object]) -> Progress:
     if 0 < total < completed + failed:
         raise ValueError(f"completed {completed} and failed {failed} are more than the total {total}")
     more = {key: value for key, value in written.items() if key not in COUNTS}
+    if more and not _is_within(more, NESTING_MAX):
+        raise ValueError(f"progress is nested more than {NESTING_MAX} deep")
     return Progress(total, completed, failed, current_batch, more or None)
 
 
@@ -148,8 +164,19 @@ def _count(written: dict[str, object], key: str) -> int:
     return value
 
 
+def _is_within(value: object, depth: int) -> bool:
+    """Whether the lists and objects of *value* lie at most *depth* deep."""
+    match value:
+        case dict():
+            return depth > 0 and all(_is_within(part, depth - 1) for part in value.values())
+        case list():
+            return depth > 0 and all(_is_within(part, depth - 1) for part in value)
+        case _:
+            return True
+
+
 def _name(row: bytes | str | msgspec.Raw) -> str:
     try:
         return _identity.decode(row).id
-    except ValueError:
+    except (ValueError, RecursionError):
         return "unknown"

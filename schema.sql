@@ -1,0 +1,611 @@
+-- The progress of long jobs: one table, what its rows may say, how they are ordered, how changes are told, and who
+-- may see them.
+--
+-- For PostgreSQL 15 and newer, and for Supabase. Apply it as the role that the service and its workers use:
+--
+--     progress-service schema --apply      or      psql "$DATABASE_URL" -v ON_ERROR_STOP=1 -f schema.sql
+--
+-- It is one transaction, and may be applied again at any time. A table of the older, shorter shape is upgraded where
+-- it stands: every row is kept, also one that breaks a rule of today, and a warning says how many do. What there is
+-- to say is said as a warning, because PostgreSQL's own notices ("already exists, skipping") would drown a notice.
+
+BEGIN;
+
+SET LOCAL client_min_messages = warning;
+
+-- Rather give up than make every writer wait behind us, while we wait for someone's long transaction.
+SET LOCAL lock_timeout = '10s';
+
+-- Everything goes into one schema: that of the table if it is there already, else the one where new tables go. From
+-- here on no other is searched, so that the functions below can keep this path for whoever calls them.
+DO $$
+BEGIN
+    PERFORM set_config('search_path', format('%I, pg_temp', coalesce(
+        (SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+            WHERE pg_class.oid = to_regclass('bulk_enrichment_jobs')),
+        current_schema(),
+        'public'
+    )), true);
+
+    -- Two people who apply this at once take turns.
+    PERFORM pg_advisory_xact_lock(hashtextextended('schema of bulk_enrichment_jobs', 0));
+END
+$$;
+
+
+-- 1. The table
+
+-- Whose jobs they are. Most applications have a table of users, and Supabase has auth.users; this is for the others.
+DO $$
+BEGIN
+    IF to_regclass('users') IS NULL AND to_regclass('auth.users') IS NULL THEN
+        CREATE TABLE users (
+            id         uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
+            created_at timestamptz NOT NULL DEFAULT now()
+        );
+    END IF;
+END
+$$;
+
+-- The older shape comes first, also in a new database: so a table that was upgraded and one that is new are the same.
+CREATE TABLE IF NOT EXISTS bulk_enrichment_jobs (
+    id         uuid PRIMARY KEY,
+    user_id    uuid,
+    status     text,
+    progress   jsonb,
+    created_at timestamptz,
+    updated_at timestamptz
+);
+
+-- What an older table may have in its place: a rule that allows fewer statuses than there are now; statuses as an
+-- enum; dates without a time zone, which are read as UTC, since that is what the frameworks mean that make them so.
+-- A view or a policy of the application's that leans on such a column must be dropped before, and made again after.
+DO $$
+DECLARE
+    old record;
+    old_index record;
+    index_statements text[];
+    index_statement text;
+BEGIN
+    FOR old IN
+        SELECT conname AS name
+        FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND conkey = ARRAY[attnum]
+        WHERE conrelid = 'bulk_enrichment_jobs'::regclass AND contype = 'c'
+            AND attname = 'status' AND conname <> 'status_is_known'
+    LOOP
+        EXECUTE format('ALTER TABLE bulk_enrichment_jobs DROP CONSTRAINT %I', old.name);
+    END LOOP;
+
+    FOR old IN
+        SELECT attname AS name, format_type(atttypid, NULL) AS type, today.type AS new_type, today.reading
+        FROM pg_attribute JOIN (VALUES
+            ('status',     'text'::regtype, '%I::text'),
+            ('progress',   'jsonb',         '%I::jsonb'),
+            ('created_at', 'timestamptz',   '%I::timestamp AT TIME ZONE ''UTC'''),
+            ('updated_at', 'timestamptz',   '%I::timestamp AT TIME ZONE ''UTC''')
+        ) AS today (name, type, reading) ON attname = today.name
+        WHERE attrelid = 'bulk_enrichment_jobs'::regclass AND atttypid <> today.type
+    LOOP
+        -- An index on "the running ones" names the old type, and has to be made again with the new one.
+        index_statements := '{}';
+        FOR old_index IN
+            SELECT indexrelid::regclass AS name, pg_get_indexdef(indexrelid) AS statement
+            FROM pg_index
+            WHERE indrelid = 'bulk_enrichment_jobs'::regclass
+                AND position('::' || old.type IN pg_get_expr(indpred, indrelid)) > 0
+        LOOP
+            index_statements := index_statements
+                || replace(old_index.statement, '::' || old.type, '::' || old.new_type);
+            EXECUTE format('DROP INDEX %s', old_index.name);
+        END LOOP;
+
+        EXECUTE format(
+            'ALTER TABLE bulk_enrichment_jobs ALTER %1$I DROP DEFAULT, ALTER %1$I TYPE %2$s USING %3$s',
+            old.name, old.new_type, format(old.reading, old.name)
+        );
+        FOREACH index_statement IN ARRAY index_statements LOOP
+            EXECUTE index_statement;
+        END LOOP;
+    END LOOP;
+END
+$$;
+
+ALTER TABLE bulk_enrichment_jobs
+    ADD COLUMN IF NOT EXISTS label        text,
+    ADD COLUMN IF NOT EXISTS requested    text,
+    ADD COLUMN IF NOT EXISTS error        text,
+    ADD COLUMN IF NOT EXISTS revision     bigint  NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS exclusive    boolean NOT NULL DEFAULT false,
+    ADD COLUMN IF NOT EXISTS started_at   timestamptz,
+    ADD COLUMN IF NOT EXISTS finished_at  timestamptz,
+    ADD COLUMN IF NOT EXISTS heartbeat_at timestamptz,
+    ALTER COLUMN id         SET DEFAULT gen_random_uuid(),
+    ALTER COLUMN status     SET DEFAULT 'pending',
+    ALTER COLUMN progress   SET DEFAULT '{"total": 0, "completed": 0, "failed": 0, "current_batch": 0}',
+    ALTER COLUMN created_at SET DEFAULT now(),
+    ALTER COLUMN updated_at SET DEFAULT now();
+
+-- Each page keeps room for its rows' next versions, which then need no new entry in any index (section 6).
+ALTER TABLE bulk_enrichment_jobs SET (fillfactor = 80);
+
+COMMENT ON TABLE  bulk_enrichment_jobs              IS 'Long jobs and how far they are; told live by progress_service';
+COMMENT ON COLUMN bulk_enrichment_jobs.label        IS 'What people call the job';
+COMMENT ON COLUMN bulk_enrichment_jobs.status       IS 'pending, running, paused, completed, failed or cancelled';
+COMMENT ON COLUMN bulk_enrichment_jobs.requested    IS 'What a person asks of the worker: pause, resume or cancel';
+COMMENT ON COLUMN bulk_enrichment_jobs.progress     IS 'total (0 while unknown), completed, failed, current_batch, and more';
+COMMENT ON COLUMN bulk_enrichment_jobs.error        IS 'Why the job failed, in words for people';
+COMMENT ON COLUMN bulk_enrichment_jobs.revision     IS 'Order of all that is said of this row; raised by a trigger';
+COMMENT ON COLUMN bulk_enrichment_jobs.exclusive    IS 'Whether other exclusive jobs of the user must wait for this one';
+COMMENT ON COLUMN bulk_enrichment_jobs.updated_at   IS 'When people last could see a change; kept by a trigger';
+COMMENT ON COLUMN bulk_enrichment_jobs.finished_at  IS 'When the job completed, failed or was cancelled';
+COMMENT ON COLUMN bulk_enrichment_jobs.heartbeat_at IS 'The worker''s last sign of life, of which nobody is told';
+
+-- Fill what older rows lack. That is bookkeeping and not news, so no trigger may fire: not the application's, which
+-- would date all rows anew, and not ours. Each is put back as it was.
+DO $$
+DECLARE
+    loud record;
+    restoring text[] := '{}';
+    statement text;
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM bulk_enrichment_jobs
+        WHERE status IS NULL OR progress IS NULL OR created_at IS NULL OR updated_at IS NULL
+            OR (status IN ('completed', 'failed', 'cancelled') AND finished_at IS NULL)
+    ) THEN
+        RETURN;
+    END IF;
+
+    FOR loud IN
+        SELECT tgname AS trigger,
+            CASE tgenabled WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE' END AS enabling
+        FROM pg_trigger
+        WHERE tgrelid = 'bulk_enrichment_jobs'::regclass AND NOT tgisinternal AND tgenabled <> 'D'
+    LOOP
+        EXECUTE format('ALTER TABLE bulk_enrichment_jobs DISABLE TRIGGER %I', loud.trigger);
+        restoring := restoring || format('ALTER TABLE bulk_enrichment_jobs %s TRIGGER %I', loud.enabling, loud.trigger);
+    END LOOP;
+
+    UPDATE bulk_enrichment_jobs SET
+        status = coalesce(status, 'pending'),
+        progress = coalesce(progress, '{"total": 0, "completed": 0, "failed": 0, "current_batch": 0}'),
+        created_at = coalesce(created_at, updated_at, now()),
+        updated_at = coalesce(updated_at, created_at, now()),
+        -- The last time that it was written to is the nearest that is known.
+        finished_at = CASE WHEN status IN ('completed', 'failed', 'cancelled')
+            THEN coalesce(finished_at, updated_at, created_at, now()) END
+    WHERE status IS NULL OR progress IS NULL OR created_at IS NULL OR updated_at IS NULL
+        OR (status IN ('completed', 'failed', 'cancelled') AND finished_at IS NULL);
+
+    FOREACH statement IN ARRAY restoring LOOP
+        EXECUTE statement;
+    END LOOP;
+END
+$$;
+
+ALTER TABLE bulk_enrichment_jobs
+    ALTER COLUMN status     SET NOT NULL,
+    ALTER COLUMN progress   SET NOT NULL,
+    ALTER COLUMN created_at SET NOT NULL,
+    ALTER COLUMN updated_at SET NOT NULL;
+
+-- Where an older table says already whom user_id refers to, that stays as it is.
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND conkey = ARRAY[attnum]
+        WHERE conrelid = 'bulk_enrichment_jobs'::regclass AND contype = 'f' AND attname = 'user_id'
+    ) THEN
+        EXECUTE format(
+            'ALTER TABLE bulk_enrichment_jobs ADD CONSTRAINT bulk_enrichment_jobs_user_id_fkey '
+            'FOREIGN KEY (user_id) REFERENCES %s (id) NOT VALID',
+            coalesce(to_regclass('users'), to_regclass('auth.users'))
+        );
+    END IF;
+END
+$$;
+
+
+-- 2. What a row may say
+--
+-- Who breaks a rule reads its name, so each name is a sentence. In progress, a key that is left out counts as 0, keys
+-- of the application's own are kept, and numbers end where those of a browser do, at 2^53 - 1. No rule may fail for a
+-- reason of its own, so a cast comes only after a look at the type.
+--
+-- The two longer conditions are functions in PL/pgSQL because PostgreSQL reads a table's conditions anew with every
+-- statement, but a function only once in a session: written out, they made an UPDATE twice as dear.
+
+CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_is_count(value jsonb) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN CASE jsonb_typeof(value)
+        WHEN 'number' THEN value::numeric BETWEEN 0 AND 9007199254740991 AND value::numeric = trunc(value::numeric)
+        ELSE value IS NULL
+    END;
+END
+$$;
+
+-- Whether completed and failed are together not more than the total, where that is known. Of what is no number the
+-- other rules speak.
+CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_counts_fit(progress jsonb) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN CASE
+        WHEN jsonb_typeof(progress -> 'total') = 'number'
+            AND coalesce(jsonb_typeof(progress -> 'completed'), 'number') = 'number'
+            AND coalesce(jsonb_typeof(progress -> 'failed'), 'number') = 'number'
+        THEN (progress -> 'total')::numeric <= 0 OR (progress -> 'total')::numeric >=
+            coalesce((progress -> 'completed')::numeric, 0) + coalesce((progress -> 'failed')::numeric, 0)
+        ELSE true
+    END;
+END
+$$;
+
+DO $$
+DECLARE
+    rule record;
+BEGIN
+    FOR rule IN SELECT * FROM (VALUES
+        ('status_is_known',
+            'status IN (''pending'', ''running'', ''paused'', ''completed'', ''failed'', ''cancelled'')'),
+        ('requested_is_pause_resume_or_cancel',
+            'requested IN (''pause'', ''resume'', ''cancel'')'),
+        ('label_has_at_most_200_characters',
+            'char_length(label) <= 200'),
+        ('dates_are_finite',
+            'isfinite(created_at) AND isfinite(updated_at) AND isfinite(started_at) AND isfinite(finished_at)'),
+        ('progress_is_an_object',
+            'jsonb_typeof(progress) = ''object'''),
+        ('progress_total_is_a_whole_number',
+            'bulk_enrichment_jobs_is_count(progress -> ''total'')'),
+        ('progress_completed_is_a_whole_number',
+            'bulk_enrichment_jobs_is_count(progress -> ''completed'')'),
+        ('progress_failed_is_a_whole_number',
+            'bulk_enrichment_jobs_is_count(progress -> ''failed'')'),
+        ('progress_current_batch_is_a_whole_number',
+            'bulk_enrichment_jobs_is_count(progress -> ''current_batch'')'),
+        ('progress_completed_and_failed_fit_in_total',
+            'bulk_enrichment_jobs_counts_fit(progress)')
+    ) AS rules (name, condition)
+    LOOP
+        IF NOT EXISTS (
+            SELECT FROM pg_constraint WHERE conrelid = 'bulk_enrichment_jobs'::regclass AND conname = rule.name
+        ) THEN
+            -- Not valid yet: it binds what is written from now on, and leaves alone what is there.
+            EXECUTE format(
+                'ALTER TABLE bulk_enrichment_jobs ADD CONSTRAINT %I CHECK (%s) NOT VALID', rule.name, rule.condition
+            );
+        END IF;
+    END LOOP;
+END
+$$;
+
+-- See whether the older rows keep the rules as well, and if not, say how many do not.
+DO $$
+DECLARE
+    rule record;
+    offenders bigint;
+BEGIN
+    FOR rule IN
+        SELECT conname AS name, pg_get_expr(conbin, conrelid) AS condition
+        FROM pg_constraint
+        WHERE conrelid = 'bulk_enrichment_jobs'::regclass AND contype IN ('c', 'f') AND NOT convalidated
+        ORDER BY conname
+    LOOP
+        BEGIN
+            EXECUTE format('ALTER TABLE bulk_enrichment_jobs VALIDATE CONSTRAINT %I', rule.name);
+        EXCEPTION
+            WHEN check_violation THEN
+                EXECUTE format('SELECT count(*) FROM bulk_enrichment_jobs WHERE NOT (%s)', rule.condition)
+                    INTO offenders;
+                RAISE WARNING '% older row(s) of bulk_enrichment_jobs break the rule "%"', offenders, rule.name
+                    USING HINT = 'They were kept, but cannot be shown. Mend them, and apply the schema again.';
+            WHEN foreign_key_violation THEN
+                RAISE WARNING 'older rows of bulk_enrichment_jobs belong to users who are not there'
+                    USING HINT = 'They were kept. Mend them, and apply the schema again.';
+        END;
+    END LOOP;
+END
+$$;
+
+
+-- 3. How changes are ordered
+--
+-- Readers hear of a row from several sides: a snapshot, a notification, a second look. Which of two reports is the
+-- newer, its revision tells and nothing else. It is raised here, while the row is locked, and by nobody else; a clock
+-- or a sequence could not do this, since transactions do not become visible in the order in which they ask.
+--
+-- A new row starts at the microsecond at which it is made: an id that is deleted and made again is thus ahead of its
+-- former life, of which late reports may still be under way.
+--
+-- Triggers fire in the order of their names, and the application may have its own: "zz" sees what those have done.
+
+CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_keep_order() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    moment constant timestamptz := clock_timestamp();
+BEGIN
+    IF TG_OP = 'UPDATE' AND NEW.id <> OLD.id THEN
+        RAISE EXCEPTION 'the id of a job never changes, and this would make % of %', NEW.id, OLD.id
+            USING ERRCODE = 'check_violation', TABLE = TG_TABLE_NAME, CONSTRAINT = 'id_never_changes',
+                  HINT = 'Insert another job, and delete this one.';
+    END IF;
+
+    IF NEW.status = 'running' AND NEW.started_at IS NULL AND (TG_OP = 'INSERT' OR OLD.status <> 'running') THEN
+        NEW.started_at := moment;
+    END IF;
+    NEW.finished_at := CASE WHEN NEW.status IN ('completed', 'failed', 'cancelled')
+        THEN coalesce(NEW.finished_at, moment) END;
+
+    IF TG_OP = 'INSERT' THEN
+        NEW.revision := extract(epoch FROM moment) * 1000000;
+    ELSIF (NEW.label, NEW.status, NEW.requested, NEW.progress, NEW.error, NEW.user_id,
+            NEW.created_at, NEW.started_at, NEW.finished_at)
+        IS DISTINCT FROM (OLD.label, OLD.status, OLD.requested, OLD.progress, OLD.error, OLD.user_id,
+            OLD.created_at, OLD.started_at, OLD.finished_at)
+    THEN
+        NEW.revision := OLD.revision + 1;
+        NEW.updated_at := moment;
+    ELSE
+        -- Nothing that people see has changed; it may have been a sign of life.
+        NEW.revision := OLD.revision;
+        NEW.updated_at := OLD.updated_at;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER zz_keep_order BEFORE INSERT OR UPDATE ON bulk_enrichment_jobs
+    FOR EACH ROW EXECUTE FUNCTION bulk_enrichment_jobs_keep_order();
+
+
+-- 4. How changes are told
+--
+-- A job is told in one shape, in snapshots, notifications and look-ups alike. How long ago it finished is told as an
+-- age, since the clocks of two machines never agree on a date. A long error is cut here, and stays whole in the row.
+
+CREATE OR REPLACE FUNCTION bulk_enrichment_job_report(job bulk_enrichment_jobs) RETURNS json
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT json_build_object(
+        'id', job.id,
+        'user_id', job.user_id,
+        'label', job.label,
+        'status', job.status,
+        'requested', job.requested,
+        'progress', job.progress,
+        'error', left(job.error, 2000),
+        'revision', job.revision,
+        'created_at', job.created_at,
+        'started_at', job.started_at,
+        'updated_at', job.updated_at,
+        'finished_at', job.finished_at,
+        'finished_seconds', CASE WHEN isfinite(job.finished_at)
+            THEN greatest(0, extract(epoch FROM statement_timestamp() - job.finished_at)) END
+    )
+$$;
+
+-- A statement that changes rows notifies the channel "bulk_enrichment_jobs" of them, with one of these:
+--
+--     {"reported": [job, ...]}                             they are new, or people can see that they changed
+--     {"fetch": [id, ...]}                                 the same, but they are too long to be sent: look them up
+--     {"deleted": [{"id", "user_id", "revision"}, ...]}    they are gone
+--     {"resync": "truncate"}                               all of them are
+--
+-- Once for a statement and not for a row, since each notification has its price; in as many pieces as are needed,
+-- since PostgreSQL takes none of 8,000 bytes. Only a trigger can call the function that sends, so that nobody else
+-- says such things through it. Whoever may connect to this database can listen: give people tokens, not connections.
+
+CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_notify() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    word constant text := CASE TG_OP WHEN 'DELETE' THEN 'deleted' ELSE 'reported' END;
+    bytes_max constant int := 7999 - octet_length('{"reported":[]}');
+    ids_max constant int := 200;
+    ids uuid[];
+    items text[];
+    piece text := '';
+    too_long uuid[] := '{}';
+BEGIN
+    CASE TG_OP
+        WHEN 'INSERT' THEN
+            SELECT array_agg(id), array_agg(bulk_enrichment_job_report(job)::text) INTO ids, items
+            FROM rows_after AS job;
+        WHEN 'UPDATE' THEN
+            -- Only what raised its revision. A join would say the same, but its plan is kept for the session, and
+            -- the one that suits a single row takes minutes for ten thousand; NOT IN always hashes.
+            SELECT array_agg(id), array_agg(bulk_enrichment_job_report(job)::text) INTO ids, items
+            FROM rows_after AS job WHERE (id, revision) NOT IN (SELECT id, revision FROM rows_before);
+        WHEN 'DELETE' THEN
+            SELECT array_agg(id), array_agg(json_build_object('id', id, 'user_id', user_id, 'revision', revision)::text)
+            INTO ids, items FROM rows_before;
+        WHEN 'TRUNCATE' THEN
+            PERFORM pg_notify('bulk_enrichment_jobs', '{"resync":"truncate"}');
+    END CASE;
+
+    FOR n IN 1 .. coalesce(cardinality(items), 0) LOOP
+        IF octet_length(items[n]) > bytes_max THEN
+            too_long := too_long || ids[n];
+        ELSIF piece = '' THEN
+            piece := items[n];
+        ELSIF octet_length(piece) + 1 + octet_length(items[n]) <= bytes_max THEN
+            piece := piece || ',' || items[n];
+        ELSE
+            PERFORM pg_notify('bulk_enrichment_jobs', format('{"%s":[%s]}', word, piece));
+            piece := items[n];
+        END IF;
+    END LOOP;
+    IF piece <> '' THEN
+        PERFORM pg_notify('bulk_enrichment_jobs', format('{"%s":[%s]}', word, piece));
+    END IF;
+
+    FOR n IN 1 .. cardinality(too_long) BY ids_max LOOP
+        PERFORM pg_notify('bulk_enrichment_jobs', json_build_object('fetch', too_long[n : n + ids_max - 1])::text);
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER tell_of_inserts AFTER INSERT ON bulk_enrichment_jobs
+    REFERENCING NEW TABLE AS rows_after
+    FOR EACH STATEMENT EXECUTE FUNCTION bulk_enrichment_jobs_notify();
+
+CREATE OR REPLACE TRIGGER tell_of_updates AFTER UPDATE ON bulk_enrichment_jobs
+    REFERENCING OLD TABLE AS rows_before NEW TABLE AS rows_after
+    FOR EACH STATEMENT EXECUTE FUNCTION bulk_enrichment_jobs_notify();
+
+CREATE OR REPLACE TRIGGER tell_of_deletes AFTER DELETE ON bulk_enrichment_jobs
+    REFERENCING OLD TABLE AS rows_before
+    FOR EACH STATEMENT EXECUTE FUNCTION bulk_enrichment_jobs_notify();
+
+CREATE OR REPLACE TRIGGER tell_of_truncation AFTER TRUNCATE ON bulk_enrichment_jobs
+    FOR EACH STATEMENT EXECUTE FUNCTION bulk_enrichment_jobs_notify();
+
+
+-- 5. Who may see and change what
+--
+-- A person acts in the database as the role "authenticated", the name that PostgREST and Supabase use too, and reads
+-- and writes only jobs of their own. Who that is says the claim "sub" of their token, which is set for the length of
+-- a transaction. No claims, or a "sub" that is no uuid: nobody. The owner of the table is not bound by this, and that
+-- is whom the service and its workers connect as; it must be able to put the role on (SET LOCAL ROLE).
+
+DO $$
+DECLARE
+    -- From PostgreSQL 16 on, a member of a role cannot always put it on.
+    putting_on constant text := CASE
+        WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'authenticated') THEN
+        BEGIN
+            CREATE ROLE authenticated NOLOGIN;
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            NULL;  -- All databases of a server share its roles, and another one has made it just now.
+        END;
+    END IF;
+    IF NOT pg_has_role('authenticated', putting_on) THEN
+        EXECUTE format('GRANT authenticated TO %I', current_user);
+    END IF;
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE EXCEPTION 'the role "%" may neither make the role "authenticated" nor put it on', current_user
+        USING ERRCODE = 'insufficient_privilege', HINT = format(
+            'Have an administrator run what is not done yet of this, and apply the schema again: '
+            'CREATE ROLE authenticated NOLOGIN; GRANT authenticated TO %I;', current_user);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_reader() RETURNS uuid
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    SELECT CASE WHEN sub ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN sub::uuid END
+    FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::json ->> 'sub') AS claims (sub)
+$$;
+
+-- In a table that had no row-level security, someone may lose sight of its rows now. They should hear why.
+DO $$
+DECLARE
+    shut_out text;
+BEGIN
+    SELECT string_agg(DISTINCT rolname, ', ') INTO shut_out
+    FROM pg_class, aclexplode(relacl) JOIN pg_roles ON pg_roles.oid = grantee
+    WHERE pg_class.oid = 'bulk_enrichment_jobs'::regclass AND NOT relrowsecurity AND grantee <> relowner
+        AND NOT rolsuper AND NOT rolbypassrls AND rolname NOT IN ('authenticated', 'anon');
+    IF shut_out IS NOT NULL THEN
+        RAISE WARNING 'row-level security now hides all rows of bulk_enrichment_jobs from %', shut_out
+            USING HINT = 'Workers should connect as the owner of the table. Others need a policy, or BYPASSRLS.';
+    END IF;
+END
+$$;
+
+ALTER TABLE bulk_enrichment_jobs ENABLE ROW LEVEL SECURITY;
+
+-- Thanks to the scalar subselect, who it is gets looked up once for a statement, and not once for a row.
+DROP POLICY IF EXISTS people_have_their_own_jobs ON bulk_enrichment_jobs;
+CREATE POLICY people_have_their_own_jobs ON bulk_enrichment_jobs FOR ALL TO authenticated
+    USING (user_id = (SELECT bulk_enrichment_jobs_reader()))
+    WITH CHECK (user_id = (SELECT bulk_enrichment_jobs_reader()));
+
+-- Among what is taken away is TRUNCATE, which no policy would stop.
+REVOKE ALL ON bulk_enrichment_jobs FROM PUBLIC, authenticated;
+GRANT SELECT, INSERT, UPDATE, DELETE ON bulk_enrichment_jobs TO authenticated;
+GRANT EXECUTE ON FUNCTION bulk_enrichment_jobs_is_count, bulk_enrichment_jobs_counts_fit,
+    bulk_enrichment_job_report, bulk_enrichment_jobs_reader TO authenticated;
+DO $$
+BEGIN
+    IF NOT has_schema_privilege('authenticated', current_schema(), 'USAGE') THEN
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO authenticated', current_schema());
+    END IF;
+END
+$$;
+
+
+-- 6. How rows are found
+--
+-- No column that a report of progress changes is in any of these, so that such an update touches no index.
+
+-- A person's jobs that are at work.
+CREATE INDEX IF NOT EXISTS bulk_enrichment_jobs_active ON bulk_enrichment_jobs (user_id)
+    WHERE status IN ('pending', 'running', 'paused');
+
+-- What finished a moment ago, for snapshots.
+CREATE INDEX IF NOT EXISTS bulk_enrichment_jobs_finished ON bulk_enrichment_jobs (finished_at)
+    WHERE finished_at IS NOT NULL;
+
+-- A person's history, the newest first, page by page.
+CREATE INDEX IF NOT EXISTS bulk_enrichment_jobs_history ON bulk_enrichment_jobs (user_id, created_at DESC, id DESC);
+
+
+-- 7. What the write-ahead log says
+--
+-- Readers of logical decoding learn of a deleted row no more than its replica identity, which must tell whose it was.
+
+CREATE UNIQUE INDEX IF NOT EXISTS bulk_enrichment_jobs_identity ON bulk_enrichment_jobs (id, user_id);
+
+DO $$
+DECLARE
+    ownerless bigint;
+BEGIN
+    SELECT count(*) INTO ownerless FROM bulk_enrichment_jobs WHERE user_id IS NULL;
+    IF ownerless > 0 THEN
+        ALTER TABLE bulk_enrichment_jobs REPLICA IDENTITY FULL;
+        RAISE WARNING '% older row(s) of bulk_enrichment_jobs belong to nobody', ownerless
+            USING HINT = 'They were kept, but cannot be shown, and make the write-ahead log longer (REPLICA IDENTITY '
+                'FULL). Mend them, set REPLICA IDENTITY DEFAULT, and apply the schema again.';
+        RETURN;
+    END IF;
+
+    ALTER TABLE bulk_enrichment_jobs ALTER COLUMN user_id SET NOT NULL;
+    -- FULL tells whose it was, too, and someone may rely on what else it tells.
+    IF NOT EXISTS (SELECT FROM pg_class WHERE oid = 'bulk_enrichment_jobs'::regclass AND relreplident = 'f') THEN
+        ALTER TABLE bulk_enrichment_jobs REPLICA IDENTITY USING INDEX bulk_enrichment_jobs_identity;
+    END IF;
+END
+$$;
+
+-- Our publication; and Supabase's, if there is one, so that an older front end keeps working while the move lasts.
+DO $$
+DECLARE
+    publication text;
+BEGIN
+    FOREACH publication IN ARRAY ARRAY['progress_service', 'supabase_realtime'] LOOP
+        BEGIN
+            IF publication = 'progress_service'
+                AND NOT EXISTS (SELECT FROM pg_publication WHERE pubname = publication)
+            THEN
+                -- PostgreSQL warns when wal_level is not "logical" yet. Whoever needs that will be told then.
+                PERFORM set_config('client_min_messages', 'error', true);
+                CREATE PUBLICATION progress_service;
+                PERFORM set_config('client_min_messages', 'warning', true);
+            END IF;
+            IF EXISTS (SELECT FROM pg_publication WHERE pubname = publication) AND NOT EXISTS (
+                SELECT FROM pg_publication_tables
+                WHERE pubname = publication AND schemaname = current_schema() AND tablename = 'bulk_enrichment_jobs'
+            ) THEN
+                EXECUTE format('ALTER PUBLICATION %I ADD TABLE bulk_enrichment_jobs', publication);
+            END IF;
+        EXCEPTION WHEN insufficient_privilege THEN
+            RAISE WARNING 'bulk_enrichment_jobs is not in the publication "%": %', publication, SQLERRM
+                USING HINT = 'Notifications work without it. An administrator can apply the schema again to add it.';
+        END;
+    END LOOP;
+END
+$$;
+
+COMMIT;
