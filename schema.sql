@@ -1,23 +1,26 @@
--- The progress of long jobs: one table, what its rows may say, how they are ordered, how changes are told, and who
--- may see them.
+-- The progress of long jobs: one table, what its rows may say, how their changes are ordered and told, and who may
+-- see them.
 --
 -- For PostgreSQL 15 and newer, and for Supabase. Apply it as the role that the service and its workers use:
 --
 --     progress-service schema --apply      or      psql "$DATABASE_URL" -v ON_ERROR_STOP=1 -f schema.sql
 --
--- It is one transaction, and may be applied again at any time. A table of the older, shorter shape is upgraded where
--- it stands: every row is kept, also one that breaks a rule of today, and a warning says how many do. What there is
--- to say is said as a warning, because PostgreSQL's own notices ("already exists, skipping") would drown a notice.
+-- It is one transaction, and may be applied again at any time. A table of the older, shorter shape is upgraded in
+-- place: every row is kept, even one that breaks a rule of today, and a warning says how many do. The table is locked
+-- meanwhile: about ten seconds for half a million older rows, and a fraction of a second from then on.
+--
+-- Whatever there is to say comes as a warning, since a notice would drown in PostgreSQL's own ("already exists,
+-- skipping").
 
 BEGIN;
 
 SET LOCAL client_min_messages = warning;
 
--- Rather give up than make every writer wait behind us, while we wait for someone's long transaction.
+-- Give up rather than make every writer queue behind us while we wait for somebody's long transaction.
 SET LOCAL lock_timeout = '10s';
 
--- Everything goes into one schema: that of the table if it is there already, else the one where new tables go. From
--- here on no other is searched, so that the functions below can keep this path for whoever calls them.
+-- Everything goes into one schema: the one that has the table already, or else the one where new tables go. No other
+-- is searched from here on, and the functions below keep this path, whatever the path of their callers.
 DO $$
 BEGIN
     PERFORM set_config('search_path', format('%I, pg_temp', coalesce(
@@ -35,7 +38,8 @@ $$;
 
 -- 1. The table
 
--- Whose jobs they are. Most applications have a table of users, and Supabase has auth.users; this is for the others.
+-- The people whose jobs they are. Most applications have a table of users, and Supabase has auth.users; this one is
+-- for the rest.
 DO $$
 BEGIN
     IF to_regclass('users') IS NULL AND to_regclass('auth.users') IS NULL THEN
@@ -47,7 +51,7 @@ BEGIN
 END
 $$;
 
--- The older shape comes first, also in a new database: so a table that was upgraded and one that is new are the same.
+-- The older shape comes first even in a new database, so that upgraded tables and new ones come out the same.
 CREATE TABLE IF NOT EXISTS bulk_enrichment_jobs (
     id         uuid PRIMARY KEY,
     user_id    uuid,
@@ -57,9 +61,9 @@ CREATE TABLE IF NOT EXISTS bulk_enrichment_jobs (
     updated_at timestamptz
 );
 
--- What an older table may have in its place: a rule that allows fewer statuses than there are now; statuses as an
--- enum; dates without a time zone, which are read as UTC, since that is what the frameworks mean that make them so.
--- A view or a policy of the application's that leans on such a column must be dropped before, and made again after.
+-- An older table may differ: a rule that allows fewer statuses than there are now, statuses as an enum, dates without
+-- a time zone. Such dates are read as UTC, because the frameworks that create them mean UTC. If a view or a policy of
+-- the application's depends on such a column, PostgreSQL stops here and names it: drop it before, restore it after.
 DO $$
 DECLARE
     old record;
@@ -86,7 +90,7 @@ BEGIN
         ) AS today (name, type, reading) ON attname = today.name
         WHERE attrelid = 'bulk_enrichment_jobs'::regclass AND atttypid <> today.type
     LOOP
-        -- An index on "the running ones" names the old type, and has to be made again with the new one.
+        -- A partial index, say on the running jobs, names the old type. It is made again with the new one.
         index_statements := '{}';
         FOR old_index IN
             SELECT indexrelid::regclass AS name, pg_get_indexdef(indexrelid) AS statement
@@ -119,29 +123,42 @@ ALTER TABLE bulk_enrichment_jobs
     ADD COLUMN IF NOT EXISTS started_at   timestamptz,
     ADD COLUMN IF NOT EXISTS finished_at  timestamptz,
     ADD COLUMN IF NOT EXISTS heartbeat_at timestamptz,
+    -- What workers and the service need to know, and people are not told.
+    ADD COLUMN IF NOT EXISTS lease_token        uuid,
+    ADD COLUMN IF NOT EXISTS lease_seconds      double precision NOT NULL DEFAULT 30,
+    ADD COLUMN IF NOT EXISTS cursor             jsonb,
+    ADD COLUMN IF NOT EXISTS ended_by           text,
+    ADD COLUMN IF NOT EXISTS idempotency_key    text,
+    ADD COLUMN IF NOT EXISTS idempotency_digest text,
     ALTER COLUMN id         SET DEFAULT gen_random_uuid(),
     ALTER COLUMN status     SET DEFAULT 'pending',
     ALTER COLUMN progress   SET DEFAULT '{"total": 0, "completed": 0, "failed": 0, "current_batch": 0}',
     ALTER COLUMN created_at SET DEFAULT now(),
     ALTER COLUMN updated_at SET DEFAULT now();
 
--- Each page keeps room for its rows' next versions, which then need no new entry in any index (section 6).
+-- Leave room on each page for the next versions of its rows, which then need no new index entries (section 6).
 ALTER TABLE bulk_enrichment_jobs SET (fillfactor = 80);
 
-COMMENT ON TABLE  bulk_enrichment_jobs              IS 'Long jobs and how far they are; told live by progress_service';
+COMMENT ON TABLE  bulk_enrichment_jobs              IS 'Long jobs, and how far they are';
 COMMENT ON COLUMN bulk_enrichment_jobs.label        IS 'What people call the job';
 COMMENT ON COLUMN bulk_enrichment_jobs.status       IS 'pending, running, paused, completed, failed or cancelled';
 COMMENT ON COLUMN bulk_enrichment_jobs.requested    IS 'What a person asks of the worker: pause, resume or cancel';
-COMMENT ON COLUMN bulk_enrichment_jobs.progress     IS 'total (0 while unknown), completed, failed, current_batch, and more';
+COMMENT ON COLUMN bulk_enrichment_jobs.progress     IS 'total (0: unknown), completed, failed, current_batch, …';
 COMMENT ON COLUMN bulk_enrichment_jobs.error        IS 'Why the job failed, in words for people';
 COMMENT ON COLUMN bulk_enrichment_jobs.revision     IS 'Order of all that is said of this row; raised by a trigger';
-COMMENT ON COLUMN bulk_enrichment_jobs.exclusive    IS 'Whether other exclusive jobs of the user must wait for this one';
+COMMENT ON COLUMN bulk_enrichment_jobs.exclusive    IS 'Whether the user''s other exclusive jobs wait for this one';
 COMMENT ON COLUMN bulk_enrichment_jobs.updated_at   IS 'When people last could see a change; kept by a trigger';
 COMMENT ON COLUMN bulk_enrichment_jobs.finished_at  IS 'When the job completed, failed or was cancelled';
 COMMENT ON COLUMN bulk_enrichment_jobs.heartbeat_at IS 'The worker''s last sign of life, of which nobody is told';
+COMMENT ON COLUMN bulk_enrichment_jobs.lease_token  IS 'Whose job it is at the moment: only who shows it may report';
+COMMENT ON COLUMN bulk_enrichment_jobs.lease_seconds IS 'How long the worker may be silent until it counts as lost';
+COMMENT ON COLUMN bulk_enrichment_jobs.cursor       IS 'Where the next worker goes on if this one is lost';
+COMMENT ON COLUMN bulk_enrichment_jobs.ended_by     IS 'worker, user or reaper; null if it has not ended or nobody said';
+COMMENT ON COLUMN bulk_enrichment_jobs.idempotency_key IS 'The key of the request that made the job; it makes no second';
+COMMENT ON COLUMN bulk_enrichment_jobs.idempotency_digest IS 'What that request asked for, as a hash';
 
--- Fill what older rows lack. That is bookkeeping and not news, so no trigger may fire: not the application's, which
--- would date all rows anew, and not ours. Each is put back as it was.
+-- Fill in what older rows lack. This is bookkeeping and not news, so no trigger may fire: not the application's own,
+-- which would date every row anew, and not ours. Afterwards each is enabled again the way it was.
 DO $$
 DECLARE
     loud record;
@@ -163,7 +180,8 @@ BEGIN
         WHERE tgrelid = 'bulk_enrichment_jobs'::regclass AND NOT tgisinternal AND tgenabled <> 'D'
     LOOP
         EXECUTE format('ALTER TABLE bulk_enrichment_jobs DISABLE TRIGGER %I', loud.trigger);
-        restoring := restoring || format('ALTER TABLE bulk_enrichment_jobs %s TRIGGER %I', loud.enabling, loud.trigger);
+        restoring := restoring
+            || format('ALTER TABLE bulk_enrichment_jobs %s TRIGGER %I', loud.enabling, loud.trigger);
     END LOOP;
 
     UPDATE bulk_enrichment_jobs SET
@@ -171,7 +189,7 @@ BEGIN
         progress = coalesce(progress, '{"total": 0, "completed": 0, "failed": 0, "current_batch": 0}'),
         created_at = coalesce(created_at, updated_at, now()),
         updated_at = coalesce(updated_at, created_at, now()),
-        -- The last time that it was written to is the nearest that is known.
+        -- Nothing nearer to the end is known than the last time that the row was written.
         finished_at = CASE WHEN status IN ('completed', 'failed', 'cancelled')
             THEN coalesce(finished_at, updated_at, created_at, now()) END
     WHERE status IS NULL OR progress IS NULL OR created_at IS NULL OR updated_at IS NULL
@@ -189,7 +207,7 @@ ALTER TABLE bulk_enrichment_jobs
     ALTER COLUMN created_at SET NOT NULL,
     ALTER COLUMN updated_at SET NOT NULL;
 
--- Where an older table says already whom user_id refers to, that stays as it is.
+-- If an older table already says what user_id refers to, that stays.
 DO $$
 BEGIN
     IF NOT EXISTS (
@@ -208,12 +226,13 @@ $$;
 
 -- 2. What a row may say
 --
--- Who breaks a rule reads its name, so each name is a sentence. In progress, a key that is left out counts as 0, keys
--- of the application's own are kept, and numbers end where those of a browser do, at 2^53 - 1. No rule may fail for a
--- reason of its own, so a cast comes only after a look at the type.
+-- Whoever breaks a rule gets to read its name, so each name is a sentence. In progress, a missing key counts as 0,
+-- other keys than ours are kept, and counts end at 2^53 - 1, as a browser's whole numbers do. A current_batch of null
+-- counts as 0 too: older programs write it before the first batch. A rule must refuse bad input and not stumble over
+-- it, so every cast is preceded by a look at the type.
 --
--- The two longer conditions are functions in PL/pgSQL because PostgreSQL reads a table's conditions anew with every
--- statement, but a function only once in a session: written out, they made an UPDATE twice as dear.
+-- The two longer conditions are PL/pgSQL functions, because PostgreSQL parses a table's conditions again for every
+-- statement, but a function only once in a session. Written out in place, they doubled the cost of an UPDATE.
 
 CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_is_count(value jsonb) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
@@ -225,8 +244,8 @@ BEGIN
 END
 $$;
 
--- Whether completed and failed are together not more than the total, where that is known. Of what is no number the
--- other rules speak.
+-- Whether completed and failed together stay within the total, if that is known. Values that are no numbers are left
+-- to the rules that name them.
 CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_counts_fit(progress jsonb) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
@@ -241,6 +260,9 @@ BEGIN
 END
 $$;
 
+-- The rule was stricter once. Its successor has another name.
+ALTER TABLE bulk_enrichment_jobs DROP CONSTRAINT IF EXISTS progress_current_batch_is_a_whole_number;
+
 DO $$
 DECLARE
     rule record;
@@ -252,6 +274,12 @@ BEGIN
             'requested IN (''pause'', ''resume'', ''cancel'')'),
         ('label_has_at_most_200_characters',
             'char_length(label) <= 200'),
+        ('lease_lasts_at_most_a_year',
+            'lease_seconds > 0 AND lease_seconds <= 31622400'),
+        ('ended_by_worker_user_or_reaper',
+            'ended_by IN (''worker'', ''user'', ''reaper'')'),
+        ('idempotency_key_has_at_most_200_characters',
+            'char_length(idempotency_key) <= 200'),
         ('dates_are_finite',
             'isfinite(created_at) AND isfinite(updated_at) AND isfinite(started_at) AND isfinite(finished_at)'),
         ('progress_is_an_object',
@@ -262,8 +290,8 @@ BEGIN
             'bulk_enrichment_jobs_is_count(progress -> ''completed'')'),
         ('progress_failed_is_a_whole_number',
             'bulk_enrichment_jobs_is_count(progress -> ''failed'')'),
-        ('progress_current_batch_is_a_whole_number',
-            'bulk_enrichment_jobs_is_count(progress -> ''current_batch'')'),
+        ('progress_current_batch_is_a_whole_number_or_null',
+            'bulk_enrichment_jobs_is_count(nullif(progress -> ''current_batch'', ''null''))'),
         ('progress_completed_and_failed_fit_in_total',
             'bulk_enrichment_jobs_counts_fit(progress)')
     ) AS rules (name, condition)
@@ -271,7 +299,7 @@ BEGIN
         IF NOT EXISTS (
             SELECT FROM pg_constraint WHERE conrelid = 'bulk_enrichment_jobs'::regclass AND conname = rule.name
         ) THEN
-            -- Not valid yet: it binds what is written from now on, and leaves alone what is there.
+            -- NOT VALID: it binds whatever is written from now on, and leaves what is there alone.
             EXECUTE format(
                 'ALTER TABLE bulk_enrichment_jobs ADD CONSTRAINT %I CHECK (%s) NOT VALID', rule.name, rule.condition
             );
@@ -280,7 +308,7 @@ BEGIN
 END
 $$;
 
--- See whether the older rows keep the rules as well, and if not, say how many do not.
+-- Then see whether the older rows keep the rules too, and if not, say how many do not.
 DO $$
 DECLARE
     rule record;
@@ -311,14 +339,15 @@ $$;
 
 -- 3. How changes are ordered
 --
--- Readers hear of a row from several sides: a snapshot, a notification, a second look. Which of two reports is the
--- newer, its revision tells and nothing else. It is raised here, while the row is locked, and by nobody else; a clock
--- or a sequence could not do this, since transactions do not become visible in the order in which they ask.
+-- Readers hear of a row from several sides: a snapshot, a notification, a second look. The revision alone tells which
+-- of two reports is the newer one. It is raised here, while the row is locked, and nowhere else. A clock or a sequence
+-- could not replace it, since transactions do not become visible in the order in which they asked for a number.
 --
--- A new row starts at the microsecond at which it is made: an id that is deleted and made again is thus ahead of its
--- former life, of which late reports may still be under way.
+-- A new row starts at the microsecond of its creation. So when an id is deleted and used again, its second life is
+-- ahead of its first, of which late reports may still be on their way.
 --
--- Triggers fire in the order of their names, and the application may have its own: "zz" sees what those have done.
+-- Triggers fire in the order of their names, and the application may have its own. "zz" comes after those and sees
+-- what they did.
 
 CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_keep_order() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -361,8 +390,9 @@ CREATE OR REPLACE TRIGGER zz_keep_order BEFORE INSERT OR UPDATE ON bulk_enrichme
 
 -- 4. How changes are told
 --
--- A job is told in one shape, in snapshots, notifications and look-ups alike. How long ago it finished is told as an
--- age, since the clocks of two machines never agree on a date. A long error is cut here, and stays whole in the row.
+-- Snapshots, notifications and look-ups report a job in one and the same shape. How long ago it finished is given as
+-- an age, because the clocks of two machines do not agree on a date. A long error is cut short in the report and stays
+-- whole in the row.
 
 CREATE OR REPLACE FUNCTION bulk_enrichment_job_report(job bulk_enrichment_jobs) RETURNS json
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
@@ -384,16 +414,17 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
     )
 $$;
 
--- A statement that changes rows notifies the channel "bulk_enrichment_jobs" of them, with one of these:
+-- Every statement that changes rows says so on the channel "bulk_enrichment_jobs", with payloads like these:
 --
---     {"reported": [job, ...]}                             they are new, or people can see that they changed
---     {"fetch": [id, ...]}                                 the same, but they are too long to be sent: look them up
---     {"deleted": [{"id", "user_id", "revision"}, ...]}    they are gone
---     {"resync": "truncate"}                               all of them are
+--     {"reported": [job, ...]}                             rows that are new, or that changed for people to see
+--     {"fetch": [id, ...]}                                 the same, for rows too long to be sent: look them up
+--     {"deleted": [{"id", "user_id", "revision"}, ...]}    rows that are gone
+--     {"resync": "truncate"}                               all rows are gone
 --
--- Once for a statement and not for a row, since each notification has its price; in as many pieces as are needed,
--- since PostgreSQL takes none of 8,000 bytes. Only a trigger can call the function that sends, so that nobody else
--- says such things through it. Whoever may connect to this database can listen: give people tokens, not connections.
+-- There is one notification for a statement, not one for a row, since each has its price; and as many pieces as it
+-- takes, since PostgreSQL allows a payload 7,999 bytes. The function that sends is a trigger function, which nobody
+-- can call directly to forge a message. Anyone who can connect to this database can listen to all of it, so give
+-- people tokens and not connections.
 
 CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_notify() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -408,16 +439,20 @@ DECLARE
 BEGIN
     CASE TG_OP
         WHEN 'INSERT' THEN
-            SELECT array_agg(id), array_agg(bulk_enrichment_job_report(job)::text) INTO ids, items
+            SELECT array_agg(id), array_agg(bulk_enrichment_job_report(job)::text)
+            INTO ids, items
             FROM rows_after AS job;
         WHEN 'UPDATE' THEN
-            -- Only what raised its revision. A join would say the same, but its plan is kept for the session, and
-            -- the one that suits a single row takes minutes for ten thousand; NOT IN always hashes.
-            SELECT array_agg(id), array_agg(bulk_enrichment_job_report(job)::text) INTO ids, items
+            -- Only rows whose revision was raised. A join would do, were its plan not kept for the session: planned
+            -- for one row, it takes minutes for ten thousand. NOT IN hashes in any case.
+            SELECT array_agg(id), array_agg(bulk_enrichment_job_report(job)::text)
+            INTO ids, items
             FROM rows_after AS job WHERE (id, revision) NOT IN (SELECT id, revision FROM rows_before);
         WHEN 'DELETE' THEN
-            SELECT array_agg(id), array_agg(json_build_object('id', id, 'user_id', user_id, 'revision', revision)::text)
-            INTO ids, items FROM rows_before;
+            SELECT array_agg(id),
+                array_agg(json_build_object('id', id, 'user_id', user_id, 'revision', revision)::text)
+            INTO ids, items
+            FROM rows_before;
         WHEN 'TRUNCATE' THEN
             PERFORM pg_notify('bulk_enrichment_jobs', '{"resync":"truncate"}');
     END CASE;
@@ -463,31 +498,33 @@ CREATE OR REPLACE TRIGGER tell_of_truncation AFTER TRUNCATE ON bulk_enrichment_j
 
 -- 5. Who may see and change what
 --
--- A person acts in the database as the role "authenticated", the name that PostgREST and Supabase use too, and reads
--- and writes only jobs of their own. Who that is says the claim "sub" of their token, which is set for the length of
--- a transaction. No claims, or a "sub" that is no uuid: nobody. The owner of the table is not bound by this, and that
--- is whom the service and its workers connect as; it must be able to put the role on (SET LOCAL ROLE).
+-- A person acts in the database as the role "authenticated" (PostgREST and Supabase call it that, too), and can read
+-- and write only their own jobs. The claim "sub" of their token, set for the length of a transaction, says who they
+-- are. Without claims, or with a "sub" that is no uuid, they are nobody and see nothing.
+--
+-- The service and its workers connect as the owner of the table, who is not bound by this. The owner must be able to
+-- take on the role (SET LOCAL ROLE).
 
 DO $$
 DECLARE
-    -- From PostgreSQL 16 on, a member of a role cannot always put it on.
-    putting_on constant text := CASE
+    -- Since PostgreSQL 16, not every member of a role may take it on.
+    taking_on constant text := CASE
         WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END;
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'authenticated') THEN
         BEGIN
             CREATE ROLE authenticated NOLOGIN;
         EXCEPTION WHEN duplicate_object OR unique_violation THEN
-            NULL;  -- All databases of a server share its roles, and another one has made it just now.
+            NULL;  -- Roles belong to the whole server: someone applying this to another database was faster.
         END;
     END IF;
-    IF NOT pg_has_role('authenticated', putting_on) THEN
+    IF NOT pg_has_role('authenticated', taking_on) THEN
         EXECUTE format('GRANT authenticated TO %I', current_user);
     END IF;
 EXCEPTION WHEN insufficient_privilege THEN
-    RAISE EXCEPTION 'the role "%" may neither make the role "authenticated" nor put it on', current_user
+    RAISE EXCEPTION 'the role "%" may neither create the role "authenticated" nor take it on', current_user
         USING ERRCODE = 'insufficient_privilege', HINT = format(
-            'Have an administrator run what is not done yet of this, and apply the schema again: '
+            'Ask an administrator to run what is still missing of this, then apply the schema again: '
             'CREATE ROLE authenticated NOLOGIN; GRANT authenticated TO %I;', current_user);
 END
 $$;
@@ -498,7 +535,7 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::json ->> 'sub') AS claims (sub)
 $$;
 
--- In a table that had no row-level security, someone may lose sight of its rows now. They should hear why.
+-- If the table had no row-level security until now, someone may be about to lose sight of its rows, and should hear it.
 DO $$
 DECLARE
     shut_out text;
@@ -516,13 +553,13 @@ $$;
 
 ALTER TABLE bulk_enrichment_jobs ENABLE ROW LEVEL SECURITY;
 
--- Thanks to the scalar subselect, who it is gets looked up once for a statement, and not once for a row.
+-- The subselects have the claims read once for each statement instead of once for each row.
 DROP POLICY IF EXISTS people_have_their_own_jobs ON bulk_enrichment_jobs;
 CREATE POLICY people_have_their_own_jobs ON bulk_enrichment_jobs FOR ALL TO authenticated
     USING (user_id = (SELECT bulk_enrichment_jobs_reader()))
     WITH CHECK (user_id = (SELECT bulk_enrichment_jobs_reader()));
 
--- Among what is taken away is TRUNCATE, which no policy would stop.
+-- This also takes away TRUNCATE, which no policy would stop.
 REVOKE ALL ON bulk_enrichment_jobs FROM PUBLIC, authenticated;
 GRANT SELECT, INSERT, UPDATE, DELETE ON bulk_enrichment_jobs TO authenticated;
 GRANT EXECUTE ON FUNCTION bulk_enrichment_jobs_is_count, bulk_enrichment_jobs_counts_fit,
@@ -538,23 +575,38 @@ $$;
 
 -- 6. How rows are found
 --
--- No column that a report of progress changes is in any of these, so that such an update touches no index.
+-- None of these indexes has a column that a report of progress changes, so that such an update touches no index.
 
--- A person's jobs that are at work.
+-- A person's jobs at work.
 CREATE INDEX IF NOT EXISTS bulk_enrichment_jobs_active ON bulk_enrichment_jobs (user_id)
     WHERE status IN ('pending', 'running', 'paused');
 
--- What finished a moment ago, for snapshots.
+-- Jobs that finished a moment ago, for snapshots.
 CREATE INDEX IF NOT EXISTS bulk_enrichment_jobs_finished ON bulk_enrichment_jobs (finished_at)
     WHERE finished_at IS NOT NULL;
 
--- A person's history, the newest first, page by page.
+-- A person's history page by page, newest first.
 CREATE INDEX IF NOT EXISTS bulk_enrichment_jobs_history ON bulk_enrichment_jobs (user_id, created_at DESC, id DESC);
+
+-- The same request, sent twice, makes one job.
+CREATE UNIQUE INDEX IF NOT EXISTS one_job_for_an_idempotency_key ON bulk_enrichment_jobs (user_id, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
+
+-- Of a person's exclusive jobs, one at a time. The index decides between requests that come at the same moment.
+DO $$
+BEGIN
+    CREATE UNIQUE INDEX IF NOT EXISTS one_exclusive_job_at_a_time ON bulk_enrichment_jobs (user_id)
+        WHERE exclusive AND status IN ('pending', 'running', 'paused');
+EXCEPTION WHEN unique_violation THEN
+    RAISE WARNING 'exclusive jobs are not kept apart yet, since someone has several that have not ended'
+        USING HINT = 'End all but one of each person''s, and apply the schema again.';
+END
+$$;
 
 
 -- 7. What the write-ahead log says
 --
--- Readers of logical decoding learn of a deleted row no more than its replica identity, which must tell whose it was.
+-- All that a reader of logical decoding learns about a deleted row is its replica identity, which must say whose it was.
 
 CREATE UNIQUE INDEX IF NOT EXISTS bulk_enrichment_jobs_identity ON bulk_enrichment_jobs (id, user_id);
 
@@ -572,14 +624,14 @@ BEGIN
     END IF;
 
     ALTER TABLE bulk_enrichment_jobs ALTER COLUMN user_id SET NOT NULL;
-    -- FULL tells whose it was, too, and someone may rely on what else it tells.
+    -- FULL includes the user as well, and someone may rely on the rest of it.
     IF NOT EXISTS (SELECT FROM pg_class WHERE oid = 'bulk_enrichment_jobs'::regclass AND relreplident = 'f') THEN
         ALTER TABLE bulk_enrichment_jobs REPLICA IDENTITY USING INDEX bulk_enrichment_jobs_identity;
     END IF;
 END
 $$;
 
--- Our publication; and Supabase's, if there is one, so that an older front end keeps working while the move lasts.
+-- Our own publication, and Supabase's if there is one, so that an older front end keeps working during a move.
 DO $$
 DECLARE
     publication text;
@@ -589,7 +641,7 @@ BEGIN
             IF publication = 'progress_service'
                 AND NOT EXISTS (SELECT FROM pg_publication WHERE pubname = publication)
             THEN
-                -- PostgreSQL warns when wal_level is not "logical" yet. Whoever needs that will be told then.
+                -- PostgreSQL warns if wal_level is not "logical", which matters only to those who read the log.
                 PERFORM set_config('client_min_messages', 'error', true);
                 CREATE PUBLICATION progress_service;
                 PERFORM set_config('client_min_messages', 'warning', true);

@@ -5,8 +5,9 @@
     python examples/enrich_contacts.py contacts.csv --check
 
 The reporting is in `enrich_file`; the rest is what any program around a long job needs. The exit status is 0
-when all is done, 1 when the database or the job is not there for it, 2 when what it was given is no good, and
-130 or 143 when a signal stopped it. Whatever happens, the output is whole or absent.
+when all is done, 1 when the database or the job is not there for it, 2 when what it was given is no good, 3
+when a person cancelled the job, and 130 or 143 when a signal stopped it. Whatever happens, the output is
+whole or absent.
 """
 
 import argparse
@@ -27,8 +28,7 @@ from enrichment import REGIONS, enrich
 from inbox import arrivals, taken
 from pace import Pace, pace
 
-from progress_service.jobs.reporter import Job, JobTaken
-from progress_service.jobs.store import InvalidJob, StoreUnavailable, UnknownUser
+from progress_service import InvalidJob, Job, JobCancelled, JobTaken, LeaseLost, StoreUnavailable, UnknownUser
 
 RETRY_SECONDS = 5.0
 LABEL_CHARACTERS_MAX = 200
@@ -120,7 +120,7 @@ async def enrich_or_refuse(order: Order) -> None:
     """Enrich one file, or write beside its place why it cannot be."""
     try:
         await enrich_file(order)
-    except (UnusableFile, InvalidJob, JobTaken) as error:
+    except (UnusableFile, InvalidJob, JobTaken, JobCancelled, LeaseLost) as error:
         say(error)
         write(order.output.with_suffix(".refused.txt"), str(error))
 
@@ -207,7 +207,10 @@ def main() -> int:
     except OSError as error:
         say(f"{error.filename}: {error.strerror}")
         return 2
-    except (StoreUnavailable, JobTaken) as error:
+    except JobCancelled as error:
+        say(error)
+        return 3
+    except (StoreUnavailable, JobTaken, LeaseLost) as error:
         say(error)
         return 1
 

@@ -3,7 +3,21 @@
 This is what a worker needs; the service itself is started by `progress-service serve`.
 """
 
-from progress_service.jobs.reporter import Job, JobTaken
+from progress_service.jobs.claims import AlreadyRunning, JobTaken
+from progress_service.jobs.reporter import Job, JobCancelled
+from progress_service.jobs.scribe import LeaseLost
 from progress_service.jobs.store import InvalidJob, StoreUnavailable, UnknownUser
+from progress_service.jobs.track import track, track_sync
 
-__all__ = ["InvalidJob", "Job", "JobTaken", "StoreUnavailable", "UnknownUser"]
+__all__ = [
+    "AlreadyRunning",
+    "InvalidJob",
+    "Job",
+    "JobCancelled",
+    "JobTaken",
+    "LeaseLost",
+    "StoreUnavailable",
+    "UnknownUser",
+    "track",
+    "track_sync",
+]

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from progress_service.api.access import Access, AccessPolicy
 from progress_service.api.cors import Origins
+from progress_service.api.history import History
 from progress_service.api.hosts import Hosts
 from progress_service.api.jobs import Jobs
 from progress_service.api.operations import Operations
@@ -24,6 +25,7 @@ from progress_service.core.board import Board
 from progress_service.core.model import Instant
 from progress_service.feeds.feed import Feed
 from progress_service.feeds.notify import NotifyFeed
+from progress_service.jobs.reaper import Reaper
 from progress_service.jobs.store import JobStore
 from progress_service.server import Server, address_of, listening_socket
 from progress_service.settings import Settings
@@ -42,12 +44,20 @@ class Service:
         feed: Where changes come from.
         store: The rows that requests make and read.
         more_routes: Further pages, such as the demo's.
+        reaper: Ends what nobody else will end; None leaves that to another process.
     """
 
     def __init__(
-        self, settings: Settings, feed: Feed, store: JobStore, more_routes: Sequence[BaseRoute] = ()
+        self,
+        settings: Settings,
+        feed: Feed,
+        store: JobStore,
+        more_routes: Sequence[BaseRoute] = (),
+        *,
+        reaper: Reaper | None = None,
     ) -> None:
         self.feed = feed
+        self.reaper = reaper
         self.beat = Beat(monotonic_clock)
         self.publisher = Publisher(
             Board(linger_seconds=settings.linger_seconds),
@@ -67,6 +77,7 @@ class Service:
         access = Access(access_policy(settings), origins)
         self.app: ASGIApp = application(
             jobs=Jobs(access, store, self.publisher.snapshot_view),
+            history=History(access, store),
             sessions=Sessions(access, origins),
             operations=Operations(lambda: self.publisher.feed_state),
             stream=StreamRoute(access, origins, self.hub, streams_per_user_max=settings.streams_per_user_max),
@@ -77,11 +88,13 @@ class Service:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Follow the feed and keep every deadline, until left."""
+        """Follow the feed, keep every deadline and end what hangs, until left."""
         async with anyio.create_task_group() as tasks:
             await tasks.start(self.hub.run)
             tasks.start_soon(self.beat.run)
             tasks.start_soon(self.feed.run, self.publisher.accept)
+            if self.reaper is not None:
+                tasks.start_soon(self.reaper.run)
             yield
             tasks.cancel_scope.cancel()
 
@@ -119,8 +132,13 @@ async def opened(
 ) -> AsyncIterator[Service]:
     """A service on the database *dsn*, running but not yet listening."""
     feed = NotifyFeed(dsn, clock=monotonic_clock, linger_seconds=settings.linger_seconds)
+    reaper = Reaper(
+        dsn,
+        pending_seconds_max=settings.pending_seconds_max,
+        history_seconds=settings.history_seconds,
+    )
     async with JobStore.open(dsn) as store:
-        service = Service(settings, feed, store, more_routes)
+        service = Service(settings, feed, store, more_routes, reaper=reaper)
         async with service.running():
             yield service
 

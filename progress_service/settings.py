@@ -90,6 +90,17 @@ _Origins = Annotated[
         rf"(?!http:.*:80$|https:.*:443$)https?://{_HOST}(:[0-9]{{1,5}})?",
     ),
 ]
+_KEPT_SECONDS_MIN: Final = 3600
+
+
+def _kept_seconds(value: float) -> float:
+    """Refuses so short a time that a page could not show what has just ended."""
+    if 0 < value < _KEPT_SECONDS_MIN:
+        raise ValueError(f"is '{value:g}'; it must be 0, which is for ever, or at least {_KEPT_SECONDS_MIN}")
+    return value
+
+
+_KeptSeconds = Annotated[float, AfterValidator(_kept_seconds)]
 _Hosts = Annotated[_Names, _must_be("like app.example.com or *.example.com", rf"(\*\.)?{_HOST}")]
 
 
@@ -175,6 +186,12 @@ class Settings(BaseSettings):
 
     streams_per_user_max: int = Field(default=20, ge=1, le=10_000)
     """How many streams one user may have open in one process."""
+
+    pending_seconds_max: float = Field(default=86_400.0, ge=0, le=315_360_000)
+    """How long a job may wait for a worker before it fails; 0 is for ever."""
+
+    history_seconds: _KeptSeconds = Field(default=0.0, ge=0, le=315_360_000)
+    """How long finished jobs are kept before they are deleted; 0 is for ever, else at least 3600."""
 
     _process_key: bytes = PrivateAttr(default_factory=lambda: secrets.token_bytes(32))
 

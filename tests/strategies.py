@@ -5,11 +5,13 @@ holds exactly, so that a deadline can be hit on the dot.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from progress_service.core.board import Board, Change
 from progress_service.core.events import Fact, JobDeleted, JobReported, SnapshotTaken
@@ -63,7 +65,9 @@ class Table:
 
     def _report(self, job_id: str, now: Instant) -> JobReported:
         finished_at = self._finished_at.get(job_id)
-        return JobReported(self.rows[job_id], now, None if finished_at is None else now - finished_at)
+        return JobReported(
+            deepcopy(self.rows[job_id]), now, None if finished_at is None else now - finished_at
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +182,8 @@ def histories(draw: st.DrawFn) -> list[Step]:
 
 
 def dated(fact: Fact, at: Instant) -> Fact:
-    """The same fact, heard at another instant."""
+    """The same fact, heard at another instant, and of objects of its own, as one that was decoded anew."""
+    fact = deepcopy(fact)
     if isinstance(fact, SnapshotTaken):
         return SnapshotTaken(tuple(replace(report, at=at) for report in fact.reports), at)
     return replace(fact, at=at)

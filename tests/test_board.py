@@ -1,9 +1,9 @@
 """The board by example: what people see come, move, move over, linger and leave."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from progress_service.core.board import Board, Change, Departure
 from progress_service.core.events import JobDeleted, JobReported, SnapshotTaken

@@ -2,9 +2,9 @@
 
 import gc
 import tracemalloc
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from progress_service.core import board as board_module
 from progress_service.core.board import TOMBSTONE_SECONDS, Board

@@ -5,11 +5,11 @@ whenever it is asked. It knows no heap, no tombstones that are forgotten, no sum
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 
 from progress_service.core.board import TOMBSTONE_SECONDS, Board
 from progress_service.core.events import JobDeleted, JobReported

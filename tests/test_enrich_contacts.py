@@ -328,7 +328,7 @@ async def test_a_job_made_beforehand_is_taken_up(stage: Stage) -> None:
     assert (job["id"], job["status"], job["label"]) == (job_id, "completed", "Spring leads")
     assert job["progress"]["total"] == 1
     again = await stage.enrich(stage.file(HEADER + SOUND), "--job-id", job_id)
-    assert "is not waiting to be taken up" in refused(again, 1)
+    assert "is not to be had" in refused(again, 1)
 
 
 async def test_a_job_made_for_an_unusable_file_ends_as_failed(stage: Stage) -> None:

@@ -1,12 +1,12 @@
 """Conflation: what goes out at once, what waits, and what must never be merged away."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from progress_service.core.board import Board
 from progress_service.core.events import FeedState, FeedTurned, JobDeleted, JobReported, SnapshotTaken

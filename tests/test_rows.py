@@ -1,57 +1,26 @@
 """Rows as PostgreSQL tells them: a good one becomes a fact, a bad one a reason, and none an exception."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from progress_service.core.events import JobDeleted, JobReported
+from progress_service.core.events import JobReported
 from progress_service.core.model import Instant, Job, Progress, Request, Status
-from progress_service.wire import frames, rows
-from progress_service.wire.rows import COUNT_MAX, MalformedRow, job_deleted, job_reported, jobs_reported
+from progress_service.wire import frames
+from progress_service.wire.rows import COUNT_MAX, MalformedRow, job_reported, jobs_reported
+from tests.texts import ID, ROW, json_values, written
 
 NOW = Instant(7.0)
-ID = "3f0b9c7e-2f0a-4a52-9a0e-0c6a3a6f1d11"
-ROW: dict[str, Any] = {
-    "id": ID,
-    "user_id": "8a4f1f0e-6c5e-4f5e-8a52-2d3c1b0a9f22",
-    "label": "spring fair",
-    "status": "running",
-    "requested": "pause",
-    "progress": {"total": 12, "completed": 7, "failed": 1, "current_batch": 2, "source": "contacts.csv"},
-    "error": None,
-    "revision": 41,
-    "created_at": "2024-02-29T12:00:00.25+00:00",
-    "started_at": "2024-02-29T13:00:01+01:00",
-    "updated_at": "2024-02-29T12:00:09+00:00",
-    "finished_at": None,
-    "finished_seconds": None,
-}
-json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text()
-    | st.just(ID)
-    | st.sampled_from(Status),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.sampled_from([*ROW]), inner),
-    max_leaves=12,
-)
 moments = st.datetimes(
     datetime(2, 1, 1),  # noqa: DTZ001 - Hypothesis adds the time zone.
     datetime(9998, 12, 31),  # noqa: DTZ001
     timezones=st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes))),
 )
-
-
-def written(**fields: Any) -> bytes:
-    """The row as JSON, with some fields changed."""
-    return json.dumps(ROW | fields).encode()
 
 
 def test_a_row_becomes_a_report() -> None:
@@ -163,9 +132,12 @@ def test_what_is_not_a_row_at_all(text: str) -> None:
     assert row.reason
 
 
-@pytest.mark.parametrize("more", [{"total": 3.0}, {"total": 3, "completed": 3}, {"completed": 9}, {}])
+@pytest.mark.parametrize(
+    "more",
+    [{"total": 3.0}, {"total": 3, "completed": 3}, {"completed": 9}, {"total": 3, "current_batch": None}, {}],
+)
 def test_odd_but_good_counts(more: dict[str, Any]) -> None:
-    """A worker in JavaScript may write 3.0; a total may be unknown, and then nothing exceeds it."""
+    """JavaScript may write 3.0, older programs no batch; and nothing exceeds a total that is unknown."""
     fact = job_reported(written(progress=more), NOW)
     assert isinstance(fact, JobReported)
     assert fact.job.progress == Progress(int(more.get("total", 0)), more.get("completed", 0))
@@ -241,45 +213,6 @@ def test_bad_rows_do_not_spoil_the_good_ones() -> None:
     reports, malformed = jobs_reported([written(), written(status="dancing"), written(revision=42)], NOW)
     assert [report.job.revision for report in reports] == [41, 42]
     assert [row.id for row in malformed] == [ID]
-
-
-def test_a_notification_of_reports() -> None:
-    """Rows stay unread in it, so that each is judged by itself."""
-    payload = f'{{"reported":[{written().decode()},{{"id":"x"}}]}}'
-    reports, malformed = jobs_reported(rows.notification(payload).reported, NOW)
-    assert reports == [job_reported(written(), NOW)]
-    assert [row.id for row in malformed] == ["x"]
-
-
-def test_a_notification_of_deletions() -> None:
-    """A row that belonged to nobody may be deleted like any other."""
-    payload = '{"deleted":[{"id":"a","user_id":"ann","revision":3},{"id":"b","user_id":null,"revision":4}]}'
-    assert [job_deleted(row, NOW) for row in rows.notification(payload).deleted] == [
-        JobDeleted("a", "ann", 3, NOW),
-        JobDeleted("b", "", 4, NOW),
-    ]
-
-
-def test_the_other_notifications() -> None:
-    """The trigger's way out for large rows and for TRUNCATE, and the feed's own marker."""
-    assert [str(job_id) for job_id in rows.notification(f'{{"fetch":["{ID}"]}}').fetch] == [ID]
-    assert rows.notification('{"resync":"truncate"}').resync == "truncate"
-    assert rows.notification('{"marker":"m1"}').marker == "m1"
-
-
-@given(st.text() | json_values.map(json.dumps))
-def test_a_foreign_notification_is_a_value_error(payload: str) -> None:
-    """Anyone may notify on any channel: the feed expects this error and no other."""
-    try:
-        rows.notification(payload)
-    except ValueError:
-        return
-
-
-def test_a_deeply_nested_notification_is_a_value_error() -> None:
-    """It fits into the 8,000 bytes of a payload, so anyone with a connection can send it."""
-    with pytest.raises(ValueError, match=r"nest|deep|recurs"):
-        rows.notification('{"reported":[' + "[" * 3_900 + "]" * 3_900 + "]}")
 
 
 def test_a_report_is_dated_by_its_listener() -> None:

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from progress_service.jobs.schema import apply_schema, schema_text
+from progress_service.jobs.schema import SchemaError, apply_schema, schema_text
 from tests.catalog import catalog
 from tests.postgres import connected, listening, new_user
 
@@ -98,6 +98,20 @@ async def test_a_second_application_changes_nothing(each_empty_dsn: str) -> None
         assert await apply_schema(each_empty_dsn, SCHEMA) == []
         assert await catalog(connection) == first
         assert all(first[part] for part in first if part != "types")
+
+
+@pytest.mark.parametrize(
+    ("dsn", "words"),
+    [
+        ("postgresql://postgres@127.0.0.1:1/nowhere", "cannot be reached: .*failed"),
+        ("postgresql://postgres@/nowhere?host=/nowhere", "cannot be reached: .*No such file"),
+        ("nonsense", "cannot be reached: invalid DSN"),
+    ],
+)
+async def test_a_database_that_is_not_there_is_one_clear_error(dsn: str, words: str) -> None:
+    """`progress-service schema --apply` is often the first thing that anyone types."""
+    with pytest.raises(SchemaError, match=words):
+        await apply_schema(dsn, SCHEMA)
 
 
 async def test_several_may_apply_it_at_once(each_empty_dsn: str) -> None:

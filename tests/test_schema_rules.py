@@ -42,14 +42,17 @@ async def changed(connection: "Connection", job_id: UUID, assignments: str) -> a
     return row
 
 
-@pytest.mark.parametrize("value", NO_COUNTS)
-@pytest.mark.parametrize("key", COUNTS)
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(key, value) for key in COUNTS for value in NO_COUNTS if (key, value) != ("current_batch", "null")],
+)
 async def test_a_count_that_is_none_is_refused_by_name(each_dsn: str, key: str, value: str) -> None:
     """A bar cannot show it; who wrote it should read which key is wrong, and no error of a cast."""
     async with connected(each_dsn) as connection:
         with pytest.raises(asyncpg.CheckViolationError) as caught:
             await new_job(connection, progress=f'{{"{key}": {value}}}')
-    assert caught.value.constraint_name == f"progress_{key}_is_a_whole_number"
+    rule = f"progress_{key}_is_a_whole_number" + "_or_null" * (key == "current_batch")
+    assert caught.value.constraint_name == rule
 
 
 @pytest.mark.parametrize("progress", ["[]", "null", "3", '"half"', "true"])
@@ -83,6 +86,7 @@ async def test_more_done_than_there_is_is_refused_by_name(each_dsn: str, progres
     [
         "{}",
         '{"completed": 5}',
+        '{"total": 3, "current_batch": null}',
         '{"total": 0, "completed": 5, "failed": 5}',
         '{"total": 3.0, "completed": 1e0, "failed": 2.000}',
         f'{{"total": {COUNT_MAX}, "completed": {COUNT_MAX}, "current_batch": {COUNT_MAX}}}',

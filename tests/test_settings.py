@@ -38,6 +38,25 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (settings.linger_seconds, settings.flush_seconds, settings.heartbeat_seconds) == (5.0, 0.1, 15.0)
     assert (settings.streams_per_user_max, settings.ticket_seconds) == (20, 30.0)
     assert settings.cookie_samesite == "lax"
+    assert (settings.pending_seconds_max, settings.history_seconds) == (86_400.0, 0.0)
+
+
+@pytest.mark.parametrize("seconds", ["0", "3600", "7776000"])
+def test_the_history_may_be_kept_for_ever_or_for_some_time(
+    monkeypatch: pytest.MonkeyPatch, seconds: str
+) -> None:
+    """Both ends of what an operator may want."""
+    monkeypatch.setenv("PROGRESS_HISTORY_SECONDS", seconds)
+    assert Settings().history_seconds == float(seconds)
+
+
+@pytest.mark.parametrize("seconds", ["1", "3599.9", "0.5"])
+def test_a_history_of_a_moment_is_refused(monkeypatch: pytest.MonkeyPatch, seconds: str) -> None:
+    """Who means days and writes 30 would lose everything within a minute."""
+    monkeypatch.setenv("PROGRESS_HISTORY_SECONDS", seconds)
+    text = refusal()
+    assert text.startswith(f"PROGRESS_HISTORY_SECONDS is '{seconds}'; it must be 0")
+    assert "at least 3600" in text
 
 
 def test_a_flag_wins_over_the_environment_and_that_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +102,11 @@ def test_an_empty_value_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None
         ("PROGRESS_FLUSH_SECONDS", "0", "a number from 0.01 to 10"),
         ("PROGRESS_HEARTBEAT_SECONDS", "nan", "a number from 0.1 to 300"),
         ("PROGRESS_TICKET_SECONDS", "inf", "a number from 1 to 300"),
+        ("PROGRESS_PENDING_SECONDS_MAX", "-1", "a number from 0 to 315360000"),
+        ("PROGRESS_PENDING_SECONDS_MAX", "nan", "a number from 0 to 315360000"),
+        ("PROGRESS_HISTORY_SECONDS", "-1", "a number from 0 to 315360000"),
+        ("PROGRESS_HISTORY_SECONDS", "nan", "a number from 0 to 315360000"),
+        ("PROGRESS_HISTORY_SECONDS", "for ever", "a number from 0 to 315360000"),
         ("PROGRESS_PORT", "80.5", "a whole number from 0 to 65535"),
         ("PROGRESS_STREAMS_PER_USER_MAX", "0", "a whole number from 1 to 10000"),
         ("PROGRESS_COOKIE_SAMESITE", "off", "one of lax, strict, none (lax unless set)"),

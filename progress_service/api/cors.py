@@ -31,7 +31,10 @@ _COMMANDS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _VARY: Final = (b"vary", b"Origin")
 _PREFLIGHT: Final[RawHeaders] = (
     (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE"),
-    (b"access-control-allow-headers", b"Authorization, Cache-Control, Content-Type, Last-Event-ID"),
+    (
+        b"access-control-allow-headers",
+        b"Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID",
+    ),
     # Ten minutes: a shorter list takes effect soon, and a page asks seldom.
     (b"access-control-max-age", b"600"),
 )

@@ -1,7 +1,10 @@
-"""Jobs over HTTP: all of a user's, one of them, and a new one."""
+"""Jobs over HTTP: all of a user's, one of them, a new one, and what a person may ask of one."""
 
+import hashlib
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
@@ -12,10 +15,20 @@ from starlette.responses import Response
 
 from progress_service.api.access import Access
 from progress_service.api.problems import Problem
-from progress_service.api.requests import json_body
+from progress_service.api.requests import json_body, no_body
 from progress_service.core.events import JobReported
 from progress_service.core.model import Instant
-from progress_service.jobs.store import InvalidJob, JobStore, StoreUnavailable, UnknownUser
+from progress_service.core.model import Request as Command
+from progress_service.jobs.commands import CommandRefused
+from progress_service.jobs.store import (
+    ExclusiveJobRunning,
+    IdempotencyKey,
+    InvalidJob,
+    JobStore,
+    KeyReused,
+    StoreUnavailable,
+    UnknownUser,
+)
 from progress_service.wire import rows
 from progress_service.wire.frames import json_text
 from progress_service.wire.views import JobView, SnapshotView, job_view
@@ -24,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 LABEL_CHARACTERS_MAX = 200
 """As the table's constraint says."""
+
+IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,200}")
 
 
 class NewJob(msgspec.Struct, forbid_unknown_fields=True):
@@ -51,48 +66,183 @@ class Jobs:
     async def every(self, request: Request) -> Response:
         """GET /v1/jobs: what a stream would begin with, once."""
         identity = await self._access.identify(request.scope)
-        return _json(self._snapshot(identity.user_id))
+        return json_response(self._snapshot(identity.user_id))
 
     async def one(self, request: Request) -> Response:
         """GET /v1/jobs/{id}: one job, also one that has left the board."""
         identity = await self._access.identify(request.scope)
         job_id = _job_id(request.path_params["id"])
-        try:
+        async with database_away_answered():
             row = await self._store.get(UUID(identity.user_id), job_id)
-        except StoreUnavailable as error:
-            raise _unavailable(error) from error
         if row is None:
-            raise Problem(
-                HTTPStatus.NOT_FOUND, "No such job", f"You have no job {job_id}.", slug="no-such-job"
-            )
-        return _json(_view(row))
+            raise _no_such_job(job_id)
+        return json_response(view_of(row))
 
     async def create(self, request: Request) -> Response:
-        """POST /v1/jobs: a job that a worker may take up."""
+        """POST /v1/jobs: a job that a worker may take up.
+
+        With an `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header) it may safely be sent again.
+        """
         identity = await self._access.identify(request.scope)
         asked = await json_body(request, NewJob)
+        key = _idempotency_key(request, asked)
+        root = request.scope.get("root_path", "")
         try:
-            row = await self._store.create(
-                UUID(identity.user_id), label=asked.label, total=asked.total, exclusive=asked.exclusive
-            )
-        except StoreUnavailable as error:
-            raise _unavailable(error) from error
-        except UnknownUser as error:
-            raise Problem(HTTPStatus.FORBIDDEN, "Unknown user", str(error), slug="unknown-user") from None
+            async with database_away_answered():
+                row = await self._store.create(
+                    UUID(identity.user_id),
+                    label=asked.label,
+                    total=asked.total,
+                    exclusive=asked.exclusive,
+                    key=key,
+                )
+        except ExclusiveJobRunning as error:
+            raise _already_running(view_of(error.report), root) from None
+        except (KeyReused, UnknownUser, InvalidJob) as error:
+            raise _not_created(error) from None
+        view = view_of(row)
+        return json_response(view, HTTPStatus.CREATED, {"Location": _address(view, root)})
+
+    async def pause(self, request: Request) -> Response:
+        """POST /v1/jobs/{id}/pause: the worker is to wait before its next step."""
+        return await self._command(request, Command.PAUSE)
+
+    async def resume(self, request: Request) -> Response:
+        """POST /v1/jobs/{id}/resume: it is to go on, or not to pause after all."""
+        return await self._command(request, Command.RESUME)
+
+    async def cancel(self, request: Request) -> Response:
+        """POST /v1/jobs/{id}/cancel: it is to stop; a job that no worker has yet ends at once."""
+        return await self._command(request, Command.CANCEL)
+
+    async def _command(self, request: Request, command: Command) -> Response:
+        identity = await self._access.identify(request.scope)
+        job_id = _job_id(request.path_params["id"])
+        await no_body(request)
+        try:
+            async with database_away_answered():
+                row = await self._store.command(UUID(identity.user_id), job_id, command)
+        except CommandRefused as refused:
+            raise _refused(refused, command) from None
         except InvalidJob as error:
-            raise Problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY, "Not what is taken here", str(error), slug="invalid-body"
-            ) from None
-        view = _view(row)
-        location = f"{request.scope.get('root_path', '')}/v1/jobs/{view.id}"
-        return _json(view, HTTPStatus.CREATED, {"Location": location})
+            # An older row that broke a rule before there was one, and now cannot be written.
+            raise Problem(HTTPStatus.CONFLICT, "Malformed row", str(error), slug="malformed-row") from None
+        if row is None:
+            raise _no_such_job(job_id)
+        return json_response(view_of(row))
 
 
-def _json(
+def json_response(
     value: msgspec.Struct, status: int = HTTPStatus.OK, headers: dict[str, str] | None = None
 ) -> Response:
+    """A view as an answer that no cache keeps."""
     headers = {"Cache-Control": "no-store"} | (headers or {})
     return Response(json_text(value), status, headers, media_type="application/json")
+
+
+@asynccontextmanager
+async def database_away_answered() -> AsyncIterator[None]:
+    """Answer 503 if the database cannot be used now."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        # The cause may name hosts and roles, so it is for the log alone.
+        logger.warning("a request needs the database: %s", error)
+        raise Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "The database is away",
+            "The service cannot reach its database. Try again in a moment.",
+            slug="database-away",
+            headers={"Retry-After": "1"},
+        ) from error
+
+
+def view_of(row: str) -> JobView:
+    """The view of a row.
+
+    Raises:
+        Problem: 500, since the row is one that cannot be shown.
+    """
+    fact = rows.job_reported(row, Instant(0.0))
+    if not isinstance(fact, JobReported):
+        raise Problem(
+            HTTPStatus.INTERNAL_SERVER_ERROR,
+            "Malformed row",
+            f"The database holds this job in a form that cannot be shown: {fact.reason}.",
+            slug="malformed-row",
+        )
+    return job_view(fact.job)
+
+
+def _address(view: JobView, root: str) -> str:
+    return f"{root}/v1/jobs/{view.id}"
+
+
+def _idempotency_key(request: Request, asked: NewJob) -> IdempotencyKey | None:
+    """The request's key, together with what is asked: two texts of the same JSON are the same request."""
+    keys = request.headers.getlist("idempotency-key")
+    if not keys:
+        return None
+    if len(keys) > 1 or IDEMPOTENCY_KEY.fullmatch(keys[0]) is None:
+        raise Problem(
+            HTTPStatus.BAD_REQUEST,
+            "Not an idempotency key",
+            "Idempotency-Key is given once, and has 1 to 200 visible ASCII characters; a UUID is a good one.",
+            slug="malformed-idempotency-key",
+        )
+    return IdempotencyKey(keys[0], hashlib.sha256(msgspec.json.encode(asked)).hexdigest())
+
+
+def _already_running(running: JobView, root: str) -> Problem:
+    return Problem(
+        HTTPStatus.CONFLICT,
+        "An enrichment job is already running",
+        "An enrichment job is already running. Wait for its end, or cancel it.",
+        slug="already-running",
+        job=msgspec.to_builtins(running),
+        location=_address(running, root),
+    )
+
+
+def _not_created(error: KeyReused | UnknownUser | InvalidJob) -> Problem:
+    match error:
+        case KeyReused():
+            return Problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                "Idempotency-Key is already used",
+                "This Idempotency-Key was sent before with another body. A new request needs a new key.",
+                slug="idempotency-key-reused",
+            )
+        case UnknownUser():
+            return Problem(HTTPStatus.FORBIDDEN, "Unknown user", str(error), slug="unknown-user")
+        case _:
+            return Problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY, "Not what is taken here", str(error), slug="invalid-body"
+            )
+
+
+def _refused(refused: CommandRefused, command: Command) -> Problem:
+    """What the job is in is in its view, since `status` of a problem is HTTP's (RFC 9457, section 3.1.2)."""
+    job = msgspec.to_builtins(view_of(refused.report))
+    if refused.status.is_finished:
+        return Problem(
+            HTTPStatus.CONFLICT,
+            "The job has ended",
+            f"The job is {refused.status}; there is nothing left to {command}.",
+            slug="job-ended",
+            job=job,
+        )
+    return Problem(
+        HTTPStatus.CONFLICT,
+        "The job is being cancelled",
+        f"The job is being cancelled; it is too late to {command} it.",
+        slug="job-being-cancelled",
+        job=job,
+    )
+
+
+def _no_such_job(job_id: UUID) -> Problem:
+    return Problem(HTTPStatus.NOT_FOUND, "No such job", f"You have no job {job_id}.", slug="no-such-job")
 
 
 def _job_id(text: str) -> UUID:
@@ -105,27 +255,3 @@ def _job_id(text: str) -> UUID:
             f"{text[:100]!r} is not a UUID, such as 7d0f8c52-6f0e-4b7e-9a53-0d5c2d1c8a11.",
             slug="malformed-id",
         ) from None
-
-
-def _view(row: str) -> JobView:
-    fact = rows.job_reported(row, Instant(0.0))
-    if not isinstance(fact, JobReported):
-        raise Problem(
-            HTTPStatus.INTERNAL_SERVER_ERROR,
-            "Malformed row",
-            f"The database holds this job in a form that cannot be shown: {fact.reason}.",
-            slug="malformed-row",
-        )
-    return job_view(fact.job)
-
-
-def _unavailable(error: StoreUnavailable) -> Problem:
-    # The cause may name hosts and roles, so it is for the log alone.
-    logger.warning("a request needs the database: %s", error)
-    return Problem(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "The database is away",
-        "The service cannot reach its database. Try again in a moment.",
-        slug="database-away",
-        headers={"Retry-After": "1"},
-    )

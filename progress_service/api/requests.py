@@ -14,6 +14,18 @@ BODY_BYTES_MAX = 16_384
 Body = TypeVar("Body")
 
 
+async def no_body(request: Request) -> None:
+    """See that the request has no body, or one that need not be read because JSON is all that it is.
+
+    Raises:
+        Problem: As `json_body`.
+    """
+    body = await _limited_body(request)
+    if body:
+        _require_json(request)
+        _decoded(body, object)
+
+
 async def json_body(request: Request, into: type[Body]) -> Body:
     """The request's JSON as a value of the type *into*.
 
@@ -21,6 +33,11 @@ async def json_body(request: Request, into: type[Body]) -> Body:
         Problem: 415 for another content type, 413 for too much, 400 for what is not JSON, 422 for JSON of
             another shape, with the place in it.
     """
+    _require_json(request)
+    return _decoded(await _limited_body(request), into)
+
+
+def _require_json(request: Request) -> None:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise Problem(
@@ -29,7 +46,9 @@ async def json_body(request: Request, into: type[Body]) -> Body:
             f"The body is {media_type[:100] or 'of no stated type'}; send Content-Type: application/json.",
             slug="not-json",
         )
-    body = await _limited_body(request)
+
+
+def _decoded(body: bytes, into: type[Body]) -> Body:
     try:
         return msgspec.json.decode(body, type=into)
     except msgspec.ValidationError as error:
@@ -37,7 +56,13 @@ async def json_body(request: Request, into: type[Body]) -> Body:
             HTTPStatus.UNPROCESSABLE_ENTITY, "Not what is taken here", str(error), slug="invalid-body"
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Problem(HTTPStatus.BAD_REQUEST, "Malformed JSON", f"{error}.", slug="malformed-json") from None
+        raise _malformed(f"{error}.") from None
+    except RecursionError:
+        raise _malformed("The body is nested too deeply.") from None
+
+
+def _malformed(detail: str) -> Problem:
+    return Problem(HTTPStatus.BAD_REQUEST, "Malformed JSON", detail, slug="malformed-json")
 
 
 async def _limited_body(request: Request) -> bytes:

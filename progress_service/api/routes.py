@@ -12,6 +12,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from progress_service.api.cors import Cors, Origins
+from progress_service.api.history import History
 from progress_service.api.hosts import Hosts
 from progress_service.api.jobs import Jobs
 from progress_service.api.operations import Operations
@@ -37,6 +38,7 @@ class ClientFiles(StaticFiles):
 def application(
     *,
     jobs: Jobs,
+    history: History,
     sessions: Sessions,
     operations: Operations,
     stream: StreamRoute,
@@ -50,6 +52,10 @@ def application(
             Route("/v1/jobs", jobs.every, methods=["GET"]),
             Route("/v1/jobs", jobs.create, methods=["POST"]),
             Route("/v1/jobs/{id}", jobs.one, methods=["GET"]),
+            Route("/v1/jobs/{id}/pause", jobs.pause, methods=["POST"]),
+            Route("/v1/jobs/{id}/resume", jobs.resume, methods=["POST"]),
+            Route("/v1/jobs/{id}/cancel", jobs.cancel, methods=["POST"]),
+            Route("/v1/history", history.page, methods=["GET"]),
             Route("/v1/session", sessions.begin, methods=["POST"]),
             Route("/v1/session", sessions.end, methods=["DELETE"]),
             Route("/v1/tickets", sessions.issue_ticket, methods=["POST"]),

@@ -6,9 +6,10 @@ It is a plain object with one owner. It reads no clock: time comes in with each 
 import heapq
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
+
+from msgspec import Struct as Value
 
 from progress_service.core.events import Fact, JobDeleted, JobReported, SnapshotTaken
 from progress_service.core.model import FINISHED, Instant, Job, Revision
@@ -26,8 +27,7 @@ class Departure(StrEnum):
     DELETED = "deleted"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Value, frozen=True, gc=False):
     """What became of one job on the board. `departure` is None while it stays.
 
     `is_urgent` when its status moved, which nobody should have to wait for.
@@ -38,14 +38,14 @@ class Change:
     is_urgent: bool = False
 
 
-class _UserJobs:
-    """One user's share of the board."""
+class _UserJobs(Tally):
+    """One user's share of the board, and its sums."""
 
-    __slots__ = ("jobs", "tally")
+    __slots__ = ("jobs",)
 
     def __init__(self) -> None:
+        super().__init__()
         self.jobs: dict[str, Job] = {}
-        self.tally = Tally()
 
 
 class Board:
@@ -91,7 +91,7 @@ class Board:
     def totals(self, user_id: str) -> Totals:
         """The sums over a user's jobs."""
         user = self._users.get(user_id)
-        return user.tally.totals() if user else Totals()
+        return user.totals() if user else Totals()
 
     def apply(self, fact: Fact) -> Sequence[Change]:
         """Take in one fact and tell what it changed; nothing when it was not news."""
@@ -181,8 +181,8 @@ class Board:
         if user is None:
             user = self._users[new.user_id] = _UserJobs()
         if old is not None:
-            user.tally.remove(old)
-        user.tally.add(new)
+            user.remove(old)
+        user.add(new)
         user.jobs[new.id] = self._jobs[new.id] = new
 
     def _remove(self, job: Job, at: Instant, revision: Revision | None = None) -> None:
@@ -193,7 +193,7 @@ class Board:
         del self._jobs[job.id]
         user = self._users[job.user_id]
         del user.jobs[job.id]
-        user.tally.remove(job)
+        user.remove(job)
         if not user.jobs:
             del self._users[job.user_id]
 

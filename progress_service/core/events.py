@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from msgspec import Struct as Value
+
 from progress_service.core.model import Instant, Job, Revision
 
 
-@dataclass(frozen=True, slots=True)
-class JobReported:
+class JobReported(Value, frozen=True, gc=False):
     """A row was inserted or updated, or was found in a snapshot.
 
     `finished_seconds` is how long ago, by the database's clock, a finished job finished. It is an age and
@@ -19,8 +20,7 @@ class JobReported:
     finished_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class JobDeleted:
+class JobDeleted(Value, frozen=True, gc=False):
     """A row is gone. `revision` is the last that it had."""
 
     id: str

@@ -1,10 +1,11 @@
 """The nouns: a job, its progress and status, and the moments and revisions that order what happens to it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import NewType
+
+from msgspec import Struct as Value
 
 Instant = NewType("Instant", float)
 """Seconds on a monotonic clock whose zero means nothing. Only differences count."""
@@ -40,8 +41,7 @@ class Request(StrEnum):
     CANCEL = "cancel"
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Value, frozen=True, gc=False):
     """Counts of items, each from 0 to 2**53 - 1 (what a browser's number holds exactly).
 
     `total` 0 means that the total is not known. `more` keeps whatever else a worker wrote beside the counts.
@@ -63,8 +63,7 @@ def percentage(completed: int, total: int) -> int:
     return (200 * completed + total) // (2 * total) if total > 0 else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Value, frozen=True, gc=False):
     """One row of `bulk_enrichment_jobs` at one revision, as far as people may see it. Dates are in UTC."""
 
     id: str

@@ -78,7 +78,7 @@ def embedded_postgres(
             cluster.prepare()
             socket_folder = stack.enter_context(cluster.socket_folder())
             stack.callback(cluster.stop)
-            cluster.start({**SETTINGS, **_socket_setting(socket_folder), **(settings or {})})
+            cluster.start({**SETTINGS, "unix_socket_directories": str(socket_folder), **(settings or {})})
         except (OSError, subprocess.TimeoutExpired) as error:
             raise EmbeddedPostgresError(
                 f"PostgreSQL cannot live in {folder}: {error}. Name another folder."
@@ -185,7 +185,6 @@ class _Cluster:
             [self._programs / program, "-D", ".", *arguments],
             # pg_ctl speaks to a shell. The folder's name, which may be anything, must not come before that.
             cwd=path,
-            env={name: value for name, value in os.environ.items() if not name.startswith("PG")},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -258,11 +257,6 @@ def _unwinding_when_told_to_end() -> Iterator[None]:
 
 def _exit(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
-
-
-def _socket_setting(folder: Path) -> Mapping[str, str]:
-    quoted = str(folder).replace('"', '""')
-    return {"unix_socket_directories": f'"{quoted}"'}
 
 
 def _last_lines(text: str) -> str:

@@ -1,263 +1,374 @@
-"""A worker's pen: it makes a job's row, writes its progress, and never leaves without writing how it ended.
+"""A worker's side of a job: start it, count what is done, and leave; its row follows.
 
     async with Job.start(dsn, user_id=user_id, total=len(contacts), label="Spring leads") as job:
-        for number, batch in enumerate(batches, start=1):
+        async for batch in job.batches(contacts, size=25):
             ...
-            await job.advance(completed=24, failed=1, current_batch=number)
+            await job.advance(completed=24, failed=1)
 
-Every write carries the whole state and not a difference, so one that is lost is made good by the next.
-Workers connect as the owner of the table, to whom row-level security does not apply.
+`advance` only counts; a task writes the newest counts some times a second (`scribe`). Workers connect as the
+owner of the table, to whom row-level security does not apply.
 """
 
+import asyncio
 import json
 import logging
-import uuid
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence, Sized
+from contextlib import asynccontextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-import anyio
-
-from progress_service.core.model import Progress, Status
-from progress_service.jobs.store import InvalidJob, StoreUnavailable, acquired, opened_pool
-from progress_service.wire.rows import COUNT_MAX, COUNTS
+from progress_service.core.model import Progress, Request, Status
+from progress_service.jobs import claims
+from progress_service.jobs.claims import Claim, Database
+from progress_service.jobs.counts import Counts, count
+from progress_service.jobs.scribe import USUAL_PACE, LeaseLost, Pace, Scribe, State
+from progress_service.jobs.store import InvalidJob, StoreUnavailable
 
 if TYPE_CHECKING:
     from progress_service.jobs.store import Pool
 
 logger = logging.getLogger(__name__)
 
+Item = TypeVar("Item")
+
+LEASE_SECONDS = 30.0
+"""How long a silent worker is believed to be alive."""
+
 ERROR_CHARACTERS_MAX = 2_000
 
-START = """
-    INSERT INTO bulk_enrichment_jobs AS job (id, user_id, label, status, progress)
-    VALUES ($1, $2, $3, 'running',
-            '{"total": 0, "completed": 0, "failed": 0, "current_batch": 0}'::jsonb || $4::jsonb)
-    ON CONFLICT (id) DO UPDATE
-        SET status = 'running', progress = job.progress || $4::jsonb, label = coalesce($3, job.label)
-        WHERE job.status = 'pending' AND job.user_id = excluded.user_id
-    RETURNING progress::text
-"""
-TAKE_UP = """
-    UPDATE bulk_enrichment_jobs SET status = 'running', progress = progress || $2::jsonb
-    WHERE id = $1 AND status = 'pending'
-    RETURNING progress::text
-"""
-WRITE = """
-    UPDATE bulk_enrichment_jobs
-    SET status = $2, progress = progress || $3::jsonb, error = $4, heartbeat_at = now()
-    WHERE id = $1 AND status IN ('pending', 'running', 'paused')
-    RETURNING id
-"""
+BREATH_CALLS, BREATH_SECONDS = 256, 0.02
+"""A worker that never waits for anything lets other tasks run this often, so that its progress is written."""
 
 
-class JobTaken(Exception):
-    """The job is not, or no longer, this worker's: it runs elsewhere, was ended by someone, or is gone."""
+class JobCancelled(Exception):
+    """A person asked for the job to be cancelled. Let it out of the job's block, which then ends so."""
 
 
 class Job:
-    """One job that runs here. `start` and `take_up` make it; leaving their block ends it.
+    """One job that runs here. `start`, `take_up` and `resume` make it; leaving their block ends it.
 
-    Left normally, the job is completed; by an exception, failed; by being cancelled, cancelled. Whatever
-    writes may raise `StoreUnavailable` while PostgreSQL is away and `JobTaken` once the job is another's.
+    Left normally it is completed; by an exception failed, with its type and message; by being cancelled, or
+    by `JobCancelled`, cancelled. Its end is written even if PostgreSQL is away for a while; if it stays away,
+    leaving raises `StoreUnavailable`. A worker whose lease was taken gets `LeaseLost`, and writes no more.
     """
 
-    def __init__(self, pool: "Pool", job_id: UUID, progress: Progress) -> None:
-        self._pool = pool
-        self._progress = progress
-        self._is_over = False
-        self.id = job_id
+    def __init__(self, pool: "Pool", claim: Claim, pace: Pace) -> None:
+        self.id = claim.job_id
+        self.cursor = claim.cursor
+        """Where this worker, or the one before it, came to: what was saved last by `advance(cursor=…)`."""
+        self._counts = Counts(claim.progress)
+        self._status = Status.RUNNING
+        self._error: str | None = None
+        self._answered: Request | None = None
+        self._cursor_text: str | None = None
+        self._calls_left = BREATH_CALLS
+        self._breathed_at = time.monotonic()
+        self._scribe = Scribe(pool, claim.job_id, claim.lease, self._state, pace)
 
     @classmethod
     @asynccontextmanager
     async def start(
         cls,
-        database: "str | Pool",
+        database: Database = None,
         *,
         user_id: UUID | str,
         total: int | None = None,
         label: str | None = None,
+        exclusive: bool = False,
         job_id: UUID | str | None = None,
+        lease_seconds: float = LEASE_SECONDS,
+        pace: Pace = USUAL_PACE,
     ) -> AsyncIterator["Job"]:
         """Start a job of *user_id*: their pending one with *job_id* if there is one, a new one otherwise.
 
         Args:
-            database: A DSN, or an asyncpg pool that the worker has anyway.
+            database: A DSN, or an asyncpg pool that the worker has anyway; left out, DATABASE_URL.
             user_id: Whose screens show it.
-            total: How many items there are; `job.total = …` tells it where it is not known at the start.
+            total: How many items there are; `job.total = …` tells it where it becomes known late, or grows.
             label: What people call it.
+            exclusive: Whether the user may have no other exclusive job at the same time.
             job_id: Its id, if it is to have a certain one.
+            lease_seconds: How long a silent worker is believed to be alive; then others may have the job.
+            pace: How often is written.
 
         Raises:
+            AlreadyRunning: The user has an exclusive job that has not ended.
             UnknownUser: *user_id* is not in `users`.
             InvalidJob: *total* or *label* is not acceptable.
+            StoreUnavailable: PostgreSQL is away.
         """
-        identity = UUID(str(job_id)) if job_id else uuid.uuid4()
-        known = _known(total)
-        async with _pool(database) as pool:
-            written = await _fetch(pool, START, identity, UUID(str(user_id)), label, known)
-            async with _running(pool, identity, written) as job:
+        async with claims.opened(database) as pool:
+            claim = await claims.new(
+                pool,
+                _uuid(job_id),
+                lease_seconds,
+                user_id=UUID(str(user_id)),
+                label=label,
+                exclusive=exclusive,
+                known=_known(total),
+            )
+            async with _running(cls(pool, claim, pace)) as job:
                 yield job
 
     @classmethod
     @asynccontextmanager
     async def take_up(
-        cls, database: "str | Pool", job_id: UUID | str, *, total: int | None = None
+        cls,
+        database: Database,
+        job_id: UUID | str,
+        *,
+        total: int | None = None,
+        lease_seconds: float = LEASE_SECONDS,
+        pace: Pace = USUAL_PACE,
     ) -> AsyncIterator["Job"]:
-        """Start the pending job *job_id*, which `POST /v1/jobs` made, whosever it is."""
-        identity = UUID(str(job_id))
-        async with _pool(database) as pool:
-            written = await _fetch(pool, TAKE_UP, identity, _known(total))
-            async with _running(pool, identity, written) as job:
+        """Start the pending job *job_id*, which `POST /v1/jobs` made, whosever it is.
+
+        Raises:
+            JobTaken: It is not pending.
+        """
+        async with claims.opened(database) as pool:
+            claim = await claims.pending(pool, UUID(str(job_id)), lease_seconds, known=_known(total))
+            async with _running(cls(pool, claim, pace)) as job:
+                yield job
+
+    @classmethod
+    @asynccontextmanager
+    async def resume(
+        cls,
+        database: Database,
+        job_id: UUID | str,
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+        pace: Pace = USUAL_PACE,
+    ) -> AsyncIterator["Job"]:
+        """Go on with a job whose worker failed, was stopped, or has been silent for longer than its lease.
+
+        Its counts and its `cursor` are as they were saved last. The worker before is shut out from then on.
+
+        Raises:
+            JobTaken: Its worker lives, or it is completed.
+        """
+        async with claims.opened(database) as pool:
+            claim = await claims.again(pool, UUID(str(job_id)), lease_seconds)
+            async with _running(cls(pool, claim, pace)) as job:
                 yield job
 
     @property
     def progress(self) -> Progress:
-        """What has been reported so far."""
-        return self._progress
+        """What has been counted so far."""
+        return self._counts.progress()
 
     @property
     def total(self) -> int:
-        """How many items there are, 0 while unknown. A new value is written with the next report."""
-        return self._progress.total
+        """How many items there are, 0 while nobody knows. It may be set at any time."""
+        return self._counts.total
 
     @total.setter
     def total(self, items: int) -> None:
-        self._progress = _checked(replace(self._progress, total=items))
+        self._counts.set_total(items)
+
+    @property
+    def writes(self) -> int:
+        """How many UPDATEs have been made."""
+        return self._scribe.writes
 
     async def advance(
         self,
-        *,
         completed: int = 0,
         failed: int = 0,
+        skipped: int = 0,
+        *,
         current_batch: int | None = None,
+        cursor: object = None,
         more: Mapping[str, object] | None = None,
     ) -> None:
-        """Report that so many further items are done, by one UPDATE.
+        """Count further items, and do what a person has asked for meanwhile: wait while paused, or stop.
+
+        It costs about a microsecond: writing is another task's work.
 
         Args:
             completed: Items that succeeded since the last call.
             failed: Items that did not.
-            current_batch: The batch that is being worked on, from 1; left out, it stays.
+            skipped: Items that needed no work (cached, known already). They count as completed, but tell
+                nothing about the time that the others need.
+            current_batch: The batch that is being worked on, from 1, where `batches` does not count them.
+            cursor: Where to go on if this worker is lost: anything that JSON can say. It is saved together
+                with the counts, so that nothing is counted twice.
             more: Further keys for the row's `progress`. Keys that are not named keep their values.
 
         Raises:
-            InvalidJob: A count is negative or no whole number, or more is done than there is.
+            JobCancelled: A person asked for that.
+            LeaseLost: The job is no longer ours.
+            InvalidJob: A count is no whole number from 0, or more is done than there is; nothing was counted.
         """
-        if self._is_over:
+        if self._status.is_finished:
             raise RuntimeError(f"job {self.id} has ended; nothing can be reported on it")
-        before = self._progress
-        self._progress = _checked(
-            Progress(
-                total=before.total,
-                completed=before.completed + _count("completed", completed),
-                failed=before.failed + _count("failed", failed),
-                current_batch=before.current_batch if current_batch is None else current_batch,
-                more={**(before.more or {}), **(more or {})},
-            )
-        )
-        try:
-            await self._write(Status.RUNNING)
-        except InvalidJob:
-            self._progress = before
-            raise
+        if current_batch is not None:
+            count("current_batch", current_batch)
+        cursor_text = self._cursor_text if cursor is None else json.dumps(cursor)
+        if more is not None:
+            self._counts.tell(more)
+        self._counts.add(completed, failed, skipped)
+        if cursor is not None:
+            self.cursor, self._cursor_text = cursor, cursor_text
+        if current_batch is not None and current_batch != self._counts.current_batch:
+            self._counts.current_batch = current_batch
+            self._scribe.write_soon()
+        if self._scribe.asked is not None or self._scribe.fault is not None:
+            await self.checkpoint()
+        self._calls_left -= 1
+        if not self._calls_left:
+            await self._breathe()
+
+    def add(self, completed: int = 0, failed: int = 0, skipped: int = 0) -> None:
+        """Count further items from outside of the event loop; see to `is_asked` yourself.
+
+        Raises:
+            InvalidJob: As `advance`.
+        """
+        self._counts.add(completed, failed, skipped)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether `checkpoint` has something to do."""
+        return self._scribe.asked is not None or self._scribe.fault is not None
+
+    async def checkpoint(self) -> None:
+        """Do what a person has asked for: wait while the job is to be paused, or stop.
+
+        Raises:
+            JobCancelled: A person asked for that.
+            LeaseLost: The job is no longer ours.
+        """
+        while True:
+            if self._scribe.fault is not None:
+                raise self._scribe.fault
+            match self._scribe.asked:
+                case Request.CANCEL:
+                    raise JobCancelled(f"job {self.id} is to be cancelled")
+                case Request.PAUSE:
+                    self._answer(Request.PAUSE, Status.PAUSED)
+                case Request.RESUME:
+                    self._answer(Request.RESUME, Status.RUNNING)
+                case None if self._status is not Status.PAUSED:
+                    return
+            await self._scribe.news()
+
+    async def batches(self, items: Iterable[Item], size: int) -> AsyncIterator[Sequence[Item]]:
+        """The items in batches of at most *size*; what is counted while one is worked on is told for it.
+
+        The total and the number of batches are told too where *items* has a length.
+        """
+        if size < 1:
+            raise ValueError(f"a batch has at least one item, not {size}")
+        total_batches = 0
+        if isinstance(items, Sized):
+            total_batches = self._counts.current_batch + -(-len(items) // size)
+            if not self.total:
+                self.total = len(items)
+        rest = iter(items)
+        while batch := list(islice(rest, size)):
+            self._counts.begin_batch(len(batch), total_batches)
+            self._scribe.write_soon()
+            await self.checkpoint()
+            yield batch
 
     async def fail(self, reason: str) -> None:
         """End the job as failed, for a *reason* that people will read; leaving the block writes no more."""
         await self.end(Status.FAILED, reason)
 
     async def end(self, status: Status, reason: str | None = None) -> None:
-        """Write how the job ended, unless it has ended before."""
-        if not self._is_over:
-            self._is_over = True
-            await self._write(status, reason)
+        """Write how the job ended, unless it has ended before.
 
-    async def _write(self, status: Status, reason: str | None = None) -> None:
-        if not await _fetch(self._pool, WRITE, self.id, status, _text(self._progress), _clean(reason)):
-            self._is_over = True
-            raise JobTaken(f"job {self.id} was ended or deleted by someone else")
+        Raises:
+            StoreUnavailable: PostgreSQL was away for too long.
+            LeaseLost: It was not ours any more.
+        """
+        if not self._status.is_finished:
+            self._status = status
+            self._error = _clean(reason)
+            await self._scribe.end()
+
+    async def end_after(self, cause: BaseException) -> None:
+        """Write the end that *cause* brings. It stays what the worker hears of, even if this fails."""
+        try:
+            match cause:
+                case LeaseLost():
+                    self._status = Status.FAILED
+                    self._scribe.abandon()
+                case _:
+                    await self.end(*self._outcome(cause))
+        except (StoreUnavailable, LeaseLost, InvalidJob) as error:
+            cause.add_note(f"the end of job {self.id} ({self._status}) could not be written: {error}")
+            logger.warning("the end of job %s (%s) could not be written: %s", self.id, self._status, error)
+
+    def orphan(self, task: "asyncio.Task[Any] | None", farewell: Callable[[], Awaitable[object]]) -> None:
+        """End the job when the loop that counted was left: as the task that ran it has ended, if it has."""
+
+        def last_words() -> None:
+            cause: BaseException = GeneratorExit()
+            if task is not None and task.done():
+                cause = asyncio.CancelledError() if task.cancelled() else task.exception() or cause
+            self._status, self._error = self._outcome(cause)
+
+        self._scribe.orphan(last_words, farewell)
+
+    def _outcome(self, cause: BaseException) -> tuple[Status, str | None]:
+        match cause:
+            case JobCancelled():
+                self._answered = Request.CANCEL
+                return Status.CANCELLED, None
+            case GeneratorExit():
+                counts = self._counts
+                return Status.FAILED, f"left after {counts.completed + counts.failed} of {counts.total} items"
+            case Exception():
+                return Status.FAILED, _reason(cause)
+            case _:
+                # Cancelled, interrupted or told to exit: the worker was stopped, it did not fail.
+                return Status.CANCELLED, None
+
+    def _answer(self, request: Request, status: Status) -> None:
+        """Say in the row that the request has been heard."""
+        self._answered = request
+        self._status = status
+        self._scribe.write_now()
+
+    async def _breathe(self) -> None:
+        self._calls_left = BREATH_CALLS
+        if time.monotonic() - self._breathed_at >= BREATH_SECONDS:
+            await asyncio.sleep(0)
+            self._breathed_at = time.monotonic()
+
+    def _state(self) -> State:
+        ended_by = None
+        if self._status.is_finished:
+            ended_by = "user" if self._answered is Request.CANCEL else "worker"
+        return State(
+            self._status, self._counts.text(), self._error, self._cursor_text, ended_by, self._answered
+        )
 
 
 @asynccontextmanager
-async def _running(pool: "Pool", job_id: UUID, written: object) -> AsyncIterator[Job]:
+async def _running(job: Job) -> AsyncIterator[Job]:
     """The job while its worker works; how the worker leaves decides how the job ends."""
-    if written is None:
-        raise JobTaken(f"job {job_id} is not waiting to be taken up")
-    job = Job(pool, job_id, _progress(str(written)))
     try:
         yield job
-    except Exception as error:
-        await _end_after(error, job, Status.FAILED, _reason(error))
-        raise
-    except BaseException as stop:
-        # Cancelled, interrupted or told to exit: the worker was stopped, it did not fail.
-        await _end_after(stop, job, Status.CANCELLED)
+    except BaseException as cause:
+        await job.end_after(cause)
         raise
     else:
         await job.end(Status.COMPLETED)
 
 
-async def _end_after(cause: BaseException, job: Job, status: Status, reason: str | None = None) -> None:
-    """Write the end that *cause* brings. The cause stays what the worker hears of, even if this fails."""
-    try:
-        await job.end(status, reason)
-    except (StoreUnavailable, JobTaken) as error:
-        cause.add_note(f"the end of job {job.id} ({status}) could not be written: {error}")
-        logger.warning("the end of job %s (%s) could not be written: %s", job.id, status, error)
+def _uuid(text: UUID | str | None) -> UUID | None:
+    return None if text is None else UUID(str(text))
 
 
-def _pool(database: "str | Pool") -> "AbstractAsyncContextManager[Pool]":
-    """The worker's own pool, which stays open, or one for this job alone."""
-    return opened_pool(database, connections_max=1) if isinstance(database, str) else nullcontext(database)
-
-
-async def _fetch(pool: "Pool", statement: str, *values: object) -> object:
-    """Execute a statement to its end, also while the worker is being cancelled; the store's limits bound it.
-
-    So the last write is made, and no job is started of which nobody here knows.
-    """
-    with anyio.CancelScope(shield=True):
-        async with acquired(pool) as connection:
-            found: object = await connection.fetchval(statement, *values)
-    return found
-
-
-def _known(total: int | None) -> str:
-    """What is known of a job's progress before it begins, as JSON."""
-    return json.dumps({} if total is None else {"total": _count("total", total)})
-
-
-def _progress(written: str) -> Progress:
-    """The counts of a row. Its other keys stay the row's: what is not sent is not overwritten."""
-    found: dict[str, Any] = json.loads(written)
-    total, completed, failed, current_batch = (int(found.get(key, 0)) for key in COUNTS)
-    return Progress(total, completed, failed, current_batch)
-
-
-def _text(progress: Progress) -> str:
-    counts = {key: getattr(progress, key) for key in COUNTS}
-    return json.dumps({**(progress.more or {}), **counts})
-
-
-def _checked(progress: Progress) -> Progress:
-    for key in COUNTS:
-        _count(key, getattr(progress, key))
-    if 0 < progress.total < progress.completed + progress.failed:
-        raise InvalidJob(
-            f"completed {progress.completed} and failed {progress.failed} would be more than the total "
-            f"{progress.total}: raise job.total first if there is more to do"
-        )
-    if clash := sorted(set(COUNTS).intersection(progress.more or ())):
-        raise InvalidJob(f"more may not name {' or '.join(clash)}: these have arguments of their own")
-    return progress
-
-
-def _count(name: str, value: object) -> int:
-    if type(value) is not int or not 0 <= value <= COUNT_MAX:
-        raise InvalidJob(f"{name} is {value!r}, but must be a whole number from 0 to {COUNT_MAX}")
-    return value
+def _known(total: int | None) -> dict[str, int]:
+    """What is known of a job's progress before it begins."""
+    return {} if total is None else {"total": count("total", total)}
 
 
 def _reason(error: BaseException) -> str:

@@ -1,18 +1,21 @@
 """The way to rows of `bulk_enrichment_jobs`, and what PostgreSQL's refusals mean in words.
 
-A person's rows are made and read under that person's own database identity: the role `authenticated` with
-the claims of a JWT, as PostgREST and Supabase set them. So row-level security decides what is theirs, not
-our code.
+A person's rows are made, read and commanded under that person's own database identity: the role
+`authenticated` with the claims of a JWT, as PostgREST and Supabase set them. So row-level security decides
+what is theirs, not our code.
 """
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 from uuid import UUID
 
 import anyio
 import asyncpg
+
+from progress_service.core.model import FINISHED, Request, Status
+from progress_service.jobs import commands, history
 
 if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
@@ -25,12 +28,26 @@ STATEMENT_SECONDS_MAX = 10.0
 CLOSE_SECONDS_MAX = 2.0
 
 BECOME_USER = "SELECT set_config('role', 'authenticated', true), set_config('request.jwt.claims', $1, true)"
+# A request that is sent again finds its key taken, and makes nothing. This comes before all other rules.
 CREATE = """
-    INSERT INTO bulk_enrichment_jobs AS job (user_id, label, progress, exclusive)
-    VALUES ($1, $2, $3::jsonb, $4)
+    INSERT INTO bulk_enrichment_jobs AS job
+        (user_id, label, progress, exclusive, idempotency_key, idempotency_digest)
+    VALUES ($1, $2, $3::jsonb, $4, $5, $6)
+    ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING bulk_enrichment_job_report(job)::text
 """
+MADE_BEFORE = """
+    SELECT bulk_enrichment_job_report(job)::text AS report, idempotency_digest AS digest
+    FROM bulk_enrichment_jobs AS job WHERE user_id = $1 AND idempotency_key = $2
+"""
+EXCLUSIVE = """
+    SELECT bulk_enrichment_job_report(job)::text FROM bulk_enrichment_jobs AS job
+    WHERE user_id = $1 AND exclusive AND status IN ('pending', 'running', 'paused')
+"""
 GET = "SELECT bulk_enrichment_job_report(job)::text FROM bulk_enrichment_jobs AS job WHERE id = $1"
+
+ONE_EXCLUSIVE = "one_exclusive_job_at_a_time"
+CREATE_TRIES_MAX = 5
 
 
 class StoreUnavailable(Exception):
@@ -43,6 +60,29 @@ class UnknownUser(ValueError):
 
 class InvalidJob(ValueError):
     """The row's values are such that a constraint of the table forbids them."""
+
+
+class ExclusiveJobRunning(Exception):
+    """The user has an exclusive job that has not ended.
+
+    Args:
+        report: That job, as JSON text.
+    """
+
+    def __init__(self, report: str) -> None:
+        super().__init__("the user has an exclusive job that has not ended")
+        self.report = report
+
+
+class KeyReused(Exception):
+    """The idempotency key was used before, for something else."""
+
+
+class IdempotencyKey(NamedTuple):
+    """What tells a request that is sent again: its key, of at most 200 characters, and a hash of its body."""
+
+    key: str
+    digest: str
 
 
 class JobStore:
@@ -62,24 +102,78 @@ class JobStore:
             yield cls(pool)
 
     async def create(
-        self, user_id: UUID, *, label: str | None = None, total: int = 0, exclusive: bool = False
+        self,
+        user_id: UUID,
+        *,
+        label: str | None = None,
+        total: int = 0,
+        exclusive: bool = False,
+        key: IdempotencyKey | None = None,
     ) -> str:
-        """Make a pending job of *user_id*; its report is returned, as JSON text.
+        """Make a pending job of *user_id*, or find the one that was made with *key*; its report is returned.
 
         Raises:
             UnknownUser: *user_id* is not in `users`.
             InvalidJob: *total*, or the text of *label*, is not acceptable to the table.
+            ExclusiveJobRunning: It would be the user's second exclusive one.
+            KeyReused: *key* was used for something else.
         """
+        progress = json.dumps({"total": total, "completed": 0, "failed": 0, "current_batch": 0})
+        values = (user_id, label, progress, exclusive, *(key or (None, None)))
+        for _ in range(CREATE_TRIES_MAX):
+            try:
+                async with self._as_user(user_id) as connection:
+                    report: str | None = await connection.fetchval(CREATE, *values)
+            except asyncpg.UniqueViolationError as error:
+                if error.constraint_name != ONE_EXCLUSIVE:
+                    raise StoreUnavailable(f"PostgreSQL cannot be used: {_line(error)}") from error
+                report = None
+            report = report or await self._found_instead(user_id, key)
+            if report is not None:
+                return report
+            # What stood in the way has ended or was deleted since.
+        raise StoreUnavailable("other jobs of this user come and go too fast")
+
+    async def _found_instead(self, user_id: UUID, key: IdempotencyKey | None) -> str | None:
+        """The job that this very request has made before; what else is in the way is raised."""
         async with self._as_user(user_id) as connection:
-            progress = json.dumps({"total": total, "completed": 0, "failed": 0, "current_batch": 0})
-            report: str = await connection.fetchval(CREATE, user_id, label, progress, exclusive)
+            made = key and await connection.fetchrow(MADE_BEFORE, user_id, key.key)
+            running = await connection.fetchval(EXCLUSIVE, user_id)
+        if made and key and made["digest"] != key.digest:
+            raise KeyReused("the idempotency key was used before, for something else")
+        if made:
+            report: str = made["report"]
             return report
+        if running is not None:
+            raise ExclusiveJobRunning(running)
+        return None
 
     async def get(self, user_id: UUID, job_id: UUID) -> str | None:
         """The report of a job as JSON text, or None if *user_id* may not see such a job."""
         async with self._as_user(user_id) as connection:
             report: str | None = await connection.fetchval(GET, job_id)
             return report
+
+    async def command(self, user_id: UUID, job_id: UUID, command: Request) -> str | None:
+        """Ask something of a job; its report is returned, or None if *user_id* has no such job.
+
+        Raises:
+            CommandRefused: It has ended, or is being cancelled.
+        """
+        async with self._as_user(user_id) as connection:
+            return await commands.carried_out(connection, job_id, command)
+
+    async def history(
+        self,
+        user_id: UUID,
+        *,
+        limit: int,
+        before: history.Place | None = None,
+        statuses: Collection[Status] = FINISHED,
+    ) -> history.Page:
+        """At most *limit* finished jobs of *user_id*, the newest first, or those *before* a place."""
+        async with self._as_user(user_id) as connection:
+            return await history.page(connection, before, limit, statuses)
 
     @asynccontextmanager
     async def _as_user(self, user_id: UUID) -> AsyncIterator["Connection"]:
@@ -121,11 +215,16 @@ async def acquired(pool: "Pool") -> AsyncIterator["Connection"]:
 
 @contextmanager
 def spoken() -> Iterator[None]:
-    """Raise what PostgreSQL refuses as errors whose message a person can act on."""
+    """Raise what PostgreSQL refuses as errors whose message a person can act on.
+
+    A violated unique index passes as `asyncpg.UniqueViolationError`.
+    """
     try:
         yield
     except asyncpg.ForeignKeyViolationError as error:
         raise UnknownUser(f"the job's user does not exist: {error.detail}") from error
+    except asyncpg.UniqueViolationError:
+        raise  # Only who asked knows what it means that there is one already.
     except asyncpg.CheckViolationError as error:
         raise InvalidJob(_rule(error)) from error
     except asyncpg.DataError as error:

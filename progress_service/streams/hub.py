@@ -28,6 +28,8 @@ EXPIRING_SECONDS = 30.0
 RETRY_MS_MIN, RETRY_MS_MAX = 500, 5_000
 """When browsers come back after `bye`: spread, so that they do not all come at once."""
 
+NOBODY: frozenset[View] = frozenset()
+
 KEEP_ALIVE = body(frames.KEEP_ALIVE)
 
 Snapshot = Callable[[str, View], bytes]
@@ -52,6 +54,7 @@ class Hub:
         self._heartbeat_seconds = heartbeat_seconds
         # The inner dicts are sets that remember their order.
         self._users: dict[str, dict[Stream, None]] = {}
+        self._views: dict[str, frozenset[View]] = {}
         self._tasks: TaskGroup | None = None
         self.streams = 0
         self.lags = 0
@@ -77,14 +80,16 @@ class Hub:
 
     def views(self, user_id: str) -> Collection[View]:
         """The views of this user that anybody watches."""
-        return {stream.view for stream in self._users.get(user_id, ())}
+        return self._views.get(user_id, NOBODY)
 
     def push(self, user_id: str, frames: Mapping[View, bytes]) -> None:
         """Send each of a user's streams the frame of its view."""
-        messages = {view: body(frame) for view, frame in frames.items()}
-        for stream in self._users.get(user_id, ()):
-            if (message := messages.get(stream.view)) is not None:
-                self._push(stream, message)
+        streams = self._users.get(user_id, ())
+        for view, frame in frames.items():
+            message = body(frame)
+            for stream in streams:
+                if stream.view is view and (rest := stream.push(message)) is not None:
+                    self._wait_for(stream, rest)
 
     def push_to_all(self, frame: bytes) -> None:
         """Send every stream the same frame."""
@@ -103,6 +108,7 @@ class Hub:
     def _open(self, stream: Stream) -> None:
         # Nothing suspends between the snapshot and the entry, so no flush can fall between them.
         self._users.setdefault(stream.user_id, {})[stream] = None
+        self._views[stream.user_id] = self._views.get(stream.user_id, NOBODY) | {stream.view}
         self.streams += 1
         self._push(stream, body(self._snapshot(stream.user_id, stream.view)))
         self._keep_alive(stream, self._beat.clock(), is_first=True)
@@ -113,21 +119,18 @@ class Hub:
         if stream in streams:
             del streams[stream]
             self.streams -= 1
+            self._views[stream.user_id] = frozenset(other.view for other in streams)
             if not streams:
-                del self._users[stream.user_id]
+                del self._users[stream.user_id], self._views[stream.user_id]
 
     def _push(self, stream: Stream, message: Message) -> None:
-        try:
-            rest = stream.push(message)
-        except Exception:
-            # A stream that cannot be written to must not cost any other stream a frame.
-            logger.exception("a stream broke off")
-            stream.close()
-            return
-        if rest is not None:
-            self.lags += 1
-            assert self._tasks is not None
-            self._tasks.start_soon(self._catch_up, stream, rest)
+        if (rest := stream.push(message)) is not None:
+            self._wait_for(stream, rest)
+
+    def _wait_for(self, stream: Stream, rest: Rest) -> None:
+        self.lags += 1
+        assert self._tasks is not None
+        self._tasks.start_soon(self._catch_up, stream, rest)
 
     async def _catch_up(self, stream: Stream, rest: Rest | None) -> None:
         """Wait until a slow reader has taken its frame; what it missed meanwhile is one snapshot."""

@@ -4,14 +4,17 @@ The server's `send` does not suspend while the socket takes the bytes, so a push
 done. Only where it does suspend, at a slow reader, is something left that a task has to wait for.
 """
 
-from collections.abc import Coroutine, Generator
+import logging
+from collections.abc import Callable, Coroutine, Generator
 from datetime import datetime
 from types import coroutine
-from typing import Any
+from typing import Any, cast
 
 from starlette.types import Message, Send
 
 from progress_service.wire.frames import View
+
+logger = logging.getLogger(__name__)
 
 Rest = Coroutine[Any, Any, None]
 """What is left of a send that had to wait: await it, in a task."""
@@ -49,7 +52,8 @@ class Stream:
         self.is_behind = False
         self.has_missed = False
         self.farewell: Message | None = None
-        self._send: Send | None = send
+        # A server's `send` is a coroutine function (ASGI 3), which the type of it does not say.
+        self._send = cast("Callable[[Message], Rest] | None", send)
 
     @property
     def is_open(self) -> bool:
@@ -66,10 +70,14 @@ class Stream:
             self.has_missed = True
             return None
         sending = self._send(message)
-        assert isinstance(sending, Coroutine)
         try:
             awaited = sending.send(None)
         except StopIteration:
+            return None
+        except Exception:
+            # A stream that cannot be written to must not cost any other stream a frame.
+            logger.exception("a stream broke off")
+            self._send = None
             return None
         self.is_behind = True
         return _finished(sending, awaited)

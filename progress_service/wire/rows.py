@@ -157,6 +157,8 @@ def _progress(written: dict[str, object]) -> Progress:
 def _count(written: dict[str, object], key: str) -> int:
     """A count that was written; 0 when it was left out. A whole number may be written as 3.0 too."""
     value = written.get(key, 0)
+    if value is None and key == "current_batch":
+        return 0  # As older programs write it before the first batch.
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if type(value) is not int or not 0 <= value <= COUNT_MAX:

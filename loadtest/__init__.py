@@ -1,0 +1,1 @@
+"""Programs that measure the service, each against its goal: `python -m loadtest --help` lists them."""

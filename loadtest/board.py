@@ -1,0 +1,159 @@
+"""How many facts the board takes in on one core, and how much memory a job on it takes.
+
+The stream is mixed: counts that move, jobs that start, finish, pause, are deleted and are evicted, reports
+that come late. What the board ends with is compared with what the table ended with, so that a fast wrong
+answer is a failure and not a record. Speed is told per second of this process on a processor, so that it does
+not depend on what else runs on the machine.
+"""
+
+import argparse
+import gc
+import multiprocessing
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import psutil
+
+from loadtest.figures import Figure, figure, show
+from loadtest.rows import Script, batches, decoded, heard_at
+from progress_service.core.board import Board
+from progress_service.core.events import Fact
+from progress_service.core.model import Instant, Job
+from progress_service.core.totals import recount
+
+IN_README = True
+
+FACTS_PER_SECOND_MIN = 250_000
+JOB_BYTES_MAX = 1_024
+LINGER_SECONDS = 5.0
+START = Instant(0.0)
+
+
+class WrongAnswerError(Exception):
+    """The board does not show what the table holds, so its speed means nothing."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure and print."""
+    asked = _parser().parse_args(arguments)
+    figures = [*_speed(asked.jobs, asked.facts, asked.runs), *_memory(max(asked.jobs), asked.runs)]
+    show("The board, on one core", figures, asked.json)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest board", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--jobs", type=int, nargs="+", default=[1_000, 100_000], help="active jobs")
+    parser.add_argument("--facts", type=int, default=200_000, help="facts in each run")
+    parser.add_argument("--runs", type=int, default=5, help="runs, of which the median counts")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    return parser
+
+
+def _speed(sizes: Sequence[int], facts: int, runs: int) -> Iterator[Figure]:
+    for active in sizes:
+        script = Script(active, users=max(1, active // 10))
+        script.go_on(facts)
+        alone, together = zip(*(_rates(script) for _ in range(runs)), strict=True)
+        yield figure(f"apply, {active:,} jobs", "facts/s", alone, at_least=FACTS_PER_SECOND_MIN)
+        yield figure(f"decode and apply, {active:,} jobs", "facts/s", together)
+
+
+def _rates(script: Script) -> tuple[float, float]:
+    """Facts per second that the board takes in, by itself and with their decoding."""
+    board = Board(linger_seconds=LINGER_SECONDS)
+    for fact in decoded(script.opening, START):
+        board.apply(fact)
+    gc.collect()
+    decoding = applying = 0.0
+    changes = 0
+    for at, payloads in batches(script.payloads):
+        began = time.process_time()
+        facts = [*decoded(payloads, at)]
+        ready = time.process_time()
+        changes += _changes(board, facts, at)
+        applying += time.process_time() - ready
+        decoding += ready - began
+    _check(board, changes, script)
+    return len(script.payloads) / applying, len(script.payloads) / (decoding + applying)
+
+
+def _changes(board: Board, facts: Sequence[Fact], at: Instant) -> int:
+    """Let a batch happen to the board, and whatever is due by then; the number of changes that it told."""
+    return sum([len(board.apply(fact)) for fact in facts]) + len(board.expire(at))
+
+
+def _check(board: Board, changes: int, script: Script) -> None:
+    """Compare what the board shows with what the table holds.
+
+    Raises:
+        WrongAnswerError: It is something else.
+    """
+    end = heard_at(len(script.payloads) - 1)
+    lingering = [row for row in script.finished if heard_at(row.place) + LINGER_SECONDS > end]
+    expected = {row.id: row for row in [*script.rows, *lingering]}
+    views = {user: board.view(user) for user in script.users_known}
+    shown: list[Job] = [job for view in views.values() for job in view]
+    evicted = len(script.finished) - len(lingering)
+    is_right = (
+        len(board) == len(shown) == len(expected)
+        and changes == script.news + evicted
+        and board.illegal_moves == 0
+        and all(job.revision == expected[job.id].revision for job in shown)
+        and all(job.progress.completed == expected[job.id].completed for job in shown)
+        and all(board.totals(user) == recount(view) for user, view in views.items())
+    )
+    if not is_right:
+        raise WrongAnswerError(f"{len(board)} jobs, {changes} changes; the table holds {len(expected)}")
+
+
+def _memory(active: int, runs: int) -> Iterator[Figure]:
+    """Measured in fresh processes, since what a process once took it seldom gives back."""
+    for jobs_per_user in (10, 1):
+        for name, measure in (("allocated", _bytes_traced), ("resident", _bytes_resident)):
+            measured = [_in_a_fresh_process(measure, active, jobs_per_user) for _ in range(runs)]
+            label = f"{name} memory, jobs per user: {jobs_per_user}"
+            yield figure(label, "bytes/job", measured, at_most=JOB_BYTES_MAX)
+
+
+def _in_a_fresh_process(measure: Callable[[int, int], float], active: int, jobs_per_user: int) -> float:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(measure, active, jobs_per_user).result()
+
+
+def _bytes_traced(active: int, jobs_per_user: int) -> float:
+    """What Python allocated for each job, and did not free."""
+    script = Script(active, active // jobs_per_user)
+    later = script.everyone_reports()
+    tracemalloc.start()
+    board = _at_work(script, later)
+    return tracemalloc.get_traced_memory()[0] / len(board)
+
+
+def _bytes_resident(active: int, jobs_per_user: int) -> float:
+    """What the process took from the machine for each job."""
+    process = psutil.Process()
+    script = Script(active, active // jobs_per_user)
+    later = script.everyone_reports()
+    before = process.memory_info().rss
+    board = _at_work(script, later)
+    return float(process.memory_info().rss - before) / len(board)
+
+
+def _at_work(script: Script, later: Sequence[str]) -> Board:
+    """A board on which every job has moved since it came, as it has on any board that is in use."""
+    gc.collect()
+    board = Board(linger_seconds=LINGER_SECONDS)
+    for payloads in (script.opening, later):
+        for fact in decoded(payloads, START):
+            board.apply(fact)
+    gc.collect()
+    shown = [board.job(row.id) for row in script.rows]
+    if not all(job and job.revision == row.revision for job, row in zip(shown, script.rows, strict=True)):
+        raise WrongAnswerError(f"{len(board)} jobs of {script.active}")
+    return board

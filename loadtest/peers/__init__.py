@@ -1,0 +1,1 @@
+"""What people would use instead, set up as its documentation advises, for the same work in the same run."""

@@ -1,0 +1,118 @@
+"""The process that is measured: one of the services, and a wire to the program that measures it.
+
+    python -m loadtest.served ours|plain
+
+It prints the port that it listens on. Then it obeys the lines of its input: `state` is answered with one line
+of JSON (memory, processor time, open streams); `send N` makes N frames, and sends each to every stream.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import anyio
+import psutil
+
+from loadtest.peers.plain import Plain
+from progress_service.core.events import JobReported
+from progress_service.core.model import Job, Progress, Status
+from progress_service.feeds.feed import Accept
+from progress_service.jobs.store import JobStore
+from progress_service.server import Server, listening_socket
+from progress_service.service import Service, monotonic_clock
+from progress_service.settings import Settings
+from progress_service.wire.frames import json_text
+from progress_service.wire.views import job_view
+
+SECRET = "only good for measuring, and as long as a secret has to be"
+USER_ID = "00000000-0000-4000-8000-000000000001"
+JOB_ID = "00000000-0000-4000-8000-000000000002"
+BORN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Scripted:
+    """A feed that tells what this program makes up."""
+
+    def __init__(self) -> None:
+        self.accept: Accept | None = None
+
+    async def run(self, accept: Accept) -> None:
+        """Hand over the way in, and keep out of the way."""
+        self.accept = accept
+        await anyio.sleep_forever()
+
+
+def job(number: int) -> Job:
+    """The job after its *number*th change. Its status moves each time, so no change waits for another."""
+    progress = Progress(total=1_000_000, completed=number, current_batch=number // 50)
+    status = Status.PAUSED if number % 2 else Status.RUNNING
+    return Job(JOB_ID, USER_ID, status, number, BORN, BORN, progress, "Spring leads")
+
+
+async def ours() -> None:
+    """The real service, but for the database: tokens, hub, publisher and board are those of production."""
+    feed = Scripted()
+    settings = Settings(_env_file=None, jwt_secret=SECRET, streams_per_user_max=10_000)
+    async with JobStore.open("postgresql://nowhere.invalid/none") as store:
+        service = Service(settings, feed, store)
+        async with service.running():
+
+            def send(number: int) -> None:
+                assert feed.accept is not None
+                feed.accept([JobReported(job(number), monotonic_clock())])
+
+            server = Server(service.app, drain=lambda: service.hub.drain("done"), on_start=lambda: None)
+            await _obey(server, send, lambda: service.hub.streams)
+
+
+async def plain() -> None:
+    """The peer, with the same job in each event."""
+    peer = Plain()
+
+    def send(number: int) -> None:
+        peer.send(json_text(job_view(job(number))).decode())
+
+    server = Server(peer.app(), drain=lambda: None, on_start=lambda: None)
+    await _obey(server, send, lambda: peer.streams)
+
+
+async def _obey(server: Server, send: Callable[[int], None], streams: Callable[[], int]) -> None:
+    """Serve, and do what the input says until it ends."""
+    process = psutil.Process()
+    commands = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(commands), sys.stdin
+    )
+    with listening_socket("127.0.0.1", 0) as listener:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.serve, [listener])
+            _say(listener.getsockname()[1])
+            sent = 0
+            while line := await commands.readline():
+                match line.split():
+                    case [b"send", count]:
+                        for _ in range(int(count)):
+                            sent += 1
+                            send(sent)
+                            # Let whatever was woken write.
+                            await asyncio.sleep(0)
+                    case _:
+                        times = process.cpu_times()
+                        _say(
+                            {
+                                "bytes": process.memory_info().rss,
+                                "seconds": times.user + times.system,
+                                "streams": streams(),
+                            }
+                        )
+            server.should_exit = True
+
+
+def _say(value: object) -> None:
+    print(json.dumps(value), flush=True)
+
+
+if __name__ == "__main__":
+    anyio.run({"ours": ours, "plain": plain}[sys.argv[1]], backend_options={"use_uvloop": True})

@@ -1,0 +1,141 @@
+"""How a worker gets a job: a new one, a pending one, or one whose worker is gone, each by one statement.
+
+Whoever gets it gets a lease: a token of its own that every later write must show. Taking a job over changes
+the token, and so shuts out the worker that had it before.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import UUID
+
+import anyio
+import asyncpg
+
+from progress_service.jobs.store import StoreUnavailable, acquired, opened_pool
+
+if TYPE_CHECKING:
+    from progress_service.jobs.store import Pool
+
+Database: TypeAlias = "str | Pool | None"
+"""A DSN, an asyncpg pool that the worker has anyway, or None for the environment's DATABASE_URL."""
+
+ONE_EXCLUSIVE = "one_exclusive_job_at_a_time"
+
+NEW = """
+    INSERT INTO bulk_enrichment_jobs AS job
+        (id, lease_token, lease_seconds, heartbeat_at, user_id, label, status, exclusive, progress)
+    VALUES ($1, $2, $3, now(), $4, $5, 'running', $6,
+            '{"total": 0, "completed": 0, "failed": 0, "current_batch": 0}'::jsonb || $7::jsonb)
+    ON CONFLICT (id) DO UPDATE
+        SET lease_token = $2, lease_seconds = $3, heartbeat_at = now(),
+            status = 'running', progress = job.progress || $7::jsonb, label = coalesce($5, job.label)
+        WHERE job.status = 'pending' AND job.user_id = excluded.user_id
+    RETURNING progress::text, cursor::text
+"""
+PENDING = """
+    UPDATE bulk_enrichment_jobs
+    SET lease_token = $2, lease_seconds = $3, heartbeat_at = now(),
+        status = 'running', progress = progress || $4::jsonb
+    WHERE id = $1 AND status = 'pending'
+    RETURNING progress::text, cursor::text
+"""
+AGAIN = """
+    UPDATE bulk_enrichment_jobs
+    SET lease_token = $2, lease_seconds = $3, heartbeat_at = now(),
+        status = 'running', error = NULL, requested = NULL, ended_by = NULL
+    WHERE id = $1 AND (
+        status IN ('pending', 'failed', 'cancelled')
+        OR status IN ('running', 'paused')
+            AND coalesce(heartbeat_at < now() - make_interval(secs => lease_seconds), true))
+    RETURNING progress::text, cursor::text
+"""
+
+
+class JobTaken(Exception):
+    """The job is not to be had: it runs elsewhere, has ended, is not this user's, or is not there."""
+
+
+class AlreadyRunning(JobTaken):
+    """The user has another exclusive job that has not ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that is now ours, as its row stood when we got it."""
+
+    job_id: UUID
+    lease: UUID
+    progress: Mapping[str, Any]
+    cursor: Any
+
+
+def opened(database: Database) -> "AbstractAsyncContextManager[Pool]":
+    """The worker's own pool, which stays open, or one for this job alone.
+
+    Raises:
+        StoreUnavailable: There is neither.
+    """
+    database = database or os.environ.get("DATABASE_URL")
+    if database is None:
+        raise StoreUnavailable("no database was given, and DATABASE_URL is not set")
+    return opened_pool(database, connections_max=1) if isinstance(database, str) else nullcontext(database)
+
+
+async def new(
+    pool: "Pool",
+    job_id: UUID | None,
+    lease_seconds: float,
+    *,
+    user_id: UUID,
+    label: str | None,
+    exclusive: bool,
+    known: Mapping[str, int],
+) -> Claim:
+    """A new job, or the user's pending one with *job_id*.
+
+    Raises:
+        AlreadyRunning: It would be the user's second exclusive one.
+        JobTaken: There is one with *job_id* that is not pending, or another user's.
+        UnknownUser: *user_id* is not in `users`.
+    """
+    values = (user_id, label, exclusive, json.dumps(known))
+    try:
+        return await _claim(pool, NEW, job_id or uuid.uuid4(), lease_seconds, *values)
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name != ONE_EXCLUSIVE:
+            raise
+        raise AlreadyRunning("the user has an exclusive job that has not ended") from None
+
+
+async def pending(pool: "Pool", job_id: UUID, lease_seconds: float, *, known: Mapping[str, int]) -> Claim:
+    """The pending job *job_id*, whosever it is.
+
+    Raises:
+        JobTaken: It is not pending.
+    """
+    return await _claim(pool, PENDING, job_id, lease_seconds, json.dumps(known))
+
+
+async def again(pool: "Pool", job_id: UUID, lease_seconds: float) -> Claim:
+    """A job that was given up: by a person, or by a worker that failed or is silent beyond its lease.
+
+    Raises:
+        JobTaken: Its worker lives, or it is completed.
+    """
+    return await _claim(pool, AGAIN, job_id, lease_seconds)
+
+
+async def _claim(pool: "Pool", statement: str, job_id: UUID, *values: object) -> Claim:
+    """Execute a statement to its end, also when cancelled: no job shall start of which nobody knows."""
+    lease = uuid.uuid4()
+    with anyio.CancelScope(shield=True):
+        async with acquired(pool) as connection:
+            row = await connection.fetchrow(statement, job_id, lease, *values)
+    if row is None:
+        raise JobTaken(f"job {job_id} is not to be had: it runs elsewhere, has ended, or is not there")
+    return Claim(job_id, lease, json.loads(row["progress"]), row["cursor"] and json.loads(row["cursor"]))

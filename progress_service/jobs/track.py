@@ -1,0 +1,128 @@
+"""Progress by one word around a loop, as with a terminal's progress bar, but on its user's own screen.
+
+    async for contact in track(contacts, user_id=user_id, label="Spring leads"):
+        await enrich(contact)
+
+    for contact in track_sync(contacts, user_id=user_id, label="Spring leads"):
+        enrich(contact)
+
+A loop does not tell its iterator how it was left. `track` finds out from the task that ran it: an exception
+that ended the task ends the job as failed with that exception. Where a loop is left early for another reason
+(`break`, an exception that somebody caught, anything in `track_sync`) the job fails with the words "left
+after 37 of 200 items". Where that is not enough, use `Job.start`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sized
+from functools import partial
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from anyio.from_thread import start_blocking_portal
+
+from progress_service.jobs.claims import Database
+from progress_service.jobs.reporter import Job
+
+Item = TypeVar("Item")
+
+
+def track(
+    items: Iterable[Item] | AsyncIterable[Item],
+    *,
+    user_id: UUID | str,
+    label: str | None = None,
+    total: int | None = None,
+    database: Database = None,
+    **options: Any,
+) -> "Tracked[Item]":
+    """Give the items one by one, and count each as done when the next is asked for.
+
+    Args:
+        items: What there is to do.
+        user_id: Whose screens show it.
+        label: What people call it.
+        total: How many items there are; left out, their `len` where they have one.
+        database: A DSN, or an asyncpg pool; left out, DATABASE_URL.
+        options: Further arguments of `Job.start`.
+
+    Raises:
+        JobCancelled: A person asked for that.
+        LeaseLost: The job was taken over.
+    """
+    options |= {"user_id": user_id, "label": label, "total": _length(items) if total is None else total}
+    return Tracked(items, database, options)
+
+
+class Tracked(Generic[Item]):
+    """The iterator of one loop."""
+
+    def __init__(
+        self, items: Iterable[Item] | AsyncIterable[Item], database: Database, options: dict[str, Any]
+    ) -> None:
+        self._items = _asynchronous(items)
+        self._begin = Job.start(database, **options)
+        self._job: Job | None = None
+        self._task: asyncio.Task[Any] | None = None
+
+    def __aiter__(self) -> AsyncIterator[Item]:
+        """The iterator itself."""
+        return self
+
+    async def __anext__(self) -> Item:
+        """The next item; the one before is done."""
+        has_item = self._job is not None
+        if self._job is None:
+            self._task = asyncio.current_task()
+            self._job = await self._begin.__aenter__()
+        try:
+            await self._job.advance(completed=int(has_item))
+            await self._job.checkpoint()
+            return await anext(self._items)
+        except StopAsyncIteration:
+            self._job = None
+            await self._begin.__aexit__(None, None, None)
+            raise
+        except BaseException as error:
+            self._job = None
+            await self._begin.__aexit__(type(error), error, error.__traceback__)
+            raise
+
+    def __del__(self) -> None:
+        """The loop was left before its end."""
+        if self._job is not None:
+            self._job.orphan(self._task, partial(self._begin.__aexit__, None, None, None))
+
+
+def track_sync(
+    items: Iterable[Item],
+    *,
+    user_id: UUID | str,
+    label: str | None = None,
+    total: int | None = None,
+    database: str | None = None,
+    **options: Any,
+) -> Iterator[Item]:
+    """As `track`, for code without an event loop: the same, in a thread of its own."""
+    options |= {"user_id": user_id, "label": label, "total": _length(items) if total is None else total}
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(Job.start(database, **options)) as job,
+    ):
+        for item in items:
+            if job.is_asked:
+                portal.call(job.checkpoint)
+            yield item
+            job.add(completed=1)
+
+
+def _length(items: object) -> int | None:
+    return len(items) if isinstance(items, Sized) else None
+
+
+async def _asynchronous(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[Item]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
