@@ -43,9 +43,9 @@ def test_a_job_comes_moves_and_is_deleted(board: Board) -> None:
     """Only a move of status is urgent: counts may wait for the next flush."""
     pending, running = job(revision=1, status=Status.PENDING), job(revision=2)
     moved = job(revision=3, progress=Progress(10, 5))
-    assert board.apply(report(pending)) == [Change(pending, is_urgent=True)]
-    assert board.apply(report(running)) == [Change(running, is_urgent=True)]
-    assert board.apply(report(moved)) == [Change(moved, is_urgent=False)]
+    assert [*board.apply(report(pending))] == [Change(pending, is_urgent=True)]
+    assert [*board.apply(report(running))] == [Change(running, is_urgent=True)]
+    assert [*board.apply(report(moved))] == [Change(moved, is_urgent=False)]
     assert board.totals("ann") == Totals(active=1, total=10, completed=5, failed=0, measured=5)
     (gone,) = board.apply(deletion(moved, 3))
     assert gone == Change(moved, Departure.DELETED, is_urgent=True)
@@ -78,7 +78,7 @@ def test_a_finished_job_lingers_from_its_end(board: Board) -> None:
     board.apply(report(row, at=100.0, finished_seconds=2.0))
     assert board.next_deadline == 103.0
     assert not board.expire(Instant(102.875))
-    assert board.expire(Instant(103.0)) == [Change(row, Departure.EVICTED)]
+    assert [*board.expire(Instant(103.0))] == [Change(row, Departure.EVICTED)]
     assert len(board) == 0
 
 
@@ -121,11 +121,11 @@ def test_a_watched_job_that_finished_during_an_outage_shows_how_it_ended(board: 
     """Whoever watched it must read how it ended, though its time is over; it goes with the next expiry."""
     board.apply(report(job(revision=1)))
     ended = job(revision=2, status=Status.FAILED)
-    assert board.apply(report(ended, at=60.0, finished_seconds=40.0)) == [Change(ended, is_urgent=True)]
+    assert [*board.apply(report(ended, at=60.0, finished_seconds=40.0))] == [Change(ended, is_urgent=True)]
     assert board.view("ann") == [ended]
     assert board.next_deadline is not None
     assert board.next_deadline <= 60.0
-    assert board.expire(Instant(60.0)) == [Change(ended, Departure.EVICTED)]
+    assert [*board.expire(Instant(60.0))] == [Change(ended, Departure.EVICTED)]
 
 
 def test_a_job_can_move_to_another_user(board: Board) -> None:
@@ -167,7 +167,7 @@ def test_an_active_job_that_a_snapshot_left_out_may_come_back_with_the_next(boar
     row = job()
     board.apply(report(row))
     board.apply(SnapshotTaken((), ANY_TIME))
-    assert board.apply(SnapshotTaken((report(row),), ANY_TIME)) == [Change(row, is_urgent=True)]
+    assert [*board.apply(SnapshotTaken((report(row),), ANY_TIME))] == [Change(row, is_urgent=True)]
 
 
 def test_a_new_life_is_not_an_illegal_move(board: Board) -> None:

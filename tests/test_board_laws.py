@@ -170,7 +170,7 @@ def _reports(step: Step) -> Sequence[JobReported]:
             return step.reports
 
 
-@given(histories(), jobs(), st.integers(NEWEST, NEWEST + 1), seconds(TOMBSTONE_SECONDS - 1 / 8))
+@given(histories(), jobs(), st.integers(NEWEST + 1, NEWEST + 2), seconds(TOMBSTONE_SECONDS - 1 / 8))
 def test_what_was_deleted_stays_away_until_it_is_born_again(
     history: Sequence[Step], late: Job, revision: Revision, later_seconds: float
 ) -> None:

@@ -134,7 +134,7 @@ class BoardInTheWorld(RuleBasedStateMachine):
             del self.under_way[place]
         self.happen(dated(fact, self.now))
 
-    @rule(window_more_seconds=seconds())
+    @rule(window_more_seconds=seconds(40))
     def reconnect(self, window_more_seconds: float) -> None:
         """A feed starts anew with a snapshot.
 

@@ -507,5 +507,10 @@ async def test_a_second_exclusive_job_has_to_wait(database: Database) -> None:
                 pytest.fail("it was started")
         async with Job.start(database.dsn, user_id=database.user_id):
             pass
+    with pytest.raises(LookupError):
+        async with Job.start(database.dsn, user_id=database.user_id, exclusive=True) as failed:
+            raise LookupError
     async with Job.start(database.dsn, user_id=database.user_id, exclusive=True):
-        pass
+        with pytest.raises(AlreadyRunning):
+            async with Job.resume(database.dsn, failed.id):
+                pytest.fail("it was resumed")

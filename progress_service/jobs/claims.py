@@ -16,15 +16,13 @@ from uuid import UUID
 import anyio
 import asyncpg
 
-from progress_service.jobs.store import StoreUnavailable, acquired, opened_pool
+from progress_service.jobs.store import ONE_EXCLUSIVE, StoreUnavailable, acquired, opened_pool
 
 if TYPE_CHECKING:
     from progress_service.jobs.store import Pool
 
 Database: TypeAlias = "str | Pool | None"
 """A DSN, an asyncpg pool that the worker has anyway, or None for the environment's DATABASE_URL."""
-
-ONE_EXCLUSIVE = "one_exclusive_job_at_a_time"
 
 NEW = """
     INSERT INTO bulk_enrichment_jobs AS job
@@ -104,12 +102,7 @@ async def new(
         UnknownUser: *user_id* is not in `users`.
     """
     values = (user_id, label, exclusive, json.dumps(known))
-    try:
-        return await _claim(pool, NEW, job_id or uuid.uuid4(), lease_seconds, *values)
-    except asyncpg.UniqueViolationError as error:
-        if error.constraint_name != ONE_EXCLUSIVE:
-            raise
-        raise AlreadyRunning("the user has an exclusive job that has not ended") from None
+    return await _claim(pool, NEW, job_id or uuid.uuid4(), lease_seconds, *values)
 
 
 async def pending(pool: "Pool", job_id: UUID, lease_seconds: float, *, known: Mapping[str, int]) -> Claim:
@@ -125,6 +118,7 @@ async def again(pool: "Pool", job_id: UUID, lease_seconds: float) -> Claim:
     """A job that was given up: by a person, or by a worker that failed or is silent beyond its lease.
 
     Raises:
+        AlreadyRunning: It is exclusive, and the user has another one by now.
         JobTaken: Its worker lives, or it is completed.
     """
     return await _claim(pool, AGAIN, job_id, lease_seconds)
@@ -134,8 +128,13 @@ async def _claim(pool: "Pool", statement: str, job_id: UUID, *values: object) ->
     """Execute a statement to its end, also when cancelled: no job shall start of which nobody knows."""
     lease = uuid.uuid4()
     with anyio.CancelScope(shield=True):
-        async with acquired(pool) as connection:
-            row = await connection.fetchrow(statement, job_id, lease, *values)
+        try:
+            async with acquired(pool) as connection:
+                row = await connection.fetchrow(statement, job_id, lease, *values)
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name != ONE_EXCLUSIVE:
+                raise
+            raise AlreadyRunning("the user has an exclusive job that has not ended") from None
     if row is None:
         raise JobTaken(f"job {job_id} is not to be had: it runs elsewhere, has ended, or is not there")
     return Claim(job_id, lease, json.loads(row["progress"]), row["cursor"] and json.loads(row["cursor"]))
