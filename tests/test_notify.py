@@ -240,9 +240,10 @@ async def test_too_many_notifications_become_a_snapshot(
         for job_id in job_ids:
             await listener.job(job_id)
 
-        assert feed.resyncs == 1
-        assert sum(isinstance(fact, SnapshotTaken) for fact in listener.told) == 2
-        assert listener.states() == [FeedState.LIVE, FeedState.LIVE]
+        # It may overflow again while it catches up, and has to begin anew.
+        assert feed.resyncs >= 1
+        assert sum(isinstance(fact, SnapshotTaken) for fact in listener.told) >= 2
+        assert set(listener.states()) == {FeedState.LIVE}
 
 
 async def test_a_session_that_hears_nothing_speaks_to_itself(

@@ -13,7 +13,8 @@ import asyncpg
 import pytest
 
 from progress_service.jobs.claims import AlreadyRunning, JobTaken
-from progress_service.jobs.reporter import ERROR_CHARACTERS_MAX, Job, JobCancelled
+from progress_service.jobs.outcomes import ERROR_CHARACTERS_MAX, JobCancelled
+from progress_service.jobs.reporter import Job
 from progress_service.jobs.scribe import LeaseLost, Pace
 from progress_service.jobs.store import InvalidJob, JobStore, StoreUnavailable, UnknownUser, opened_pool
 from tests.postgres import connected, new_user

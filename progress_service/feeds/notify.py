@@ -136,8 +136,8 @@ class _Session:
         self._connection.add_termination_listener(lambda _: self._intake.close())
         await self._connection.add_listener(CHANNEL, lambda *heard: self._intake.put(str(heard[-1])))
         while True:
-            await self._catch_up()
             try:
+                await self._catch_up()
                 await self._keep_up()
             except IntakeOverflowError:
                 self._feed.resyncs += 1

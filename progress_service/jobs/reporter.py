@@ -23,6 +23,7 @@ from progress_service.core.model import Progress, Request, Status
 from progress_service.jobs import claims
 from progress_service.jobs.claims import Claim, Database
 from progress_service.jobs.counts import Counts, count
+from progress_service.jobs.outcomes import JobCancelled, cause_of_end, clean, outcome
 from progress_service.jobs.scribe import USUAL_PACE, LeaseLost, Pace, Scribe, State
 from progress_service.jobs.store import InvalidJob, StoreUnavailable
 
@@ -36,14 +37,8 @@ Item = TypeVar("Item")
 LEASE_SECONDS = 30.0
 """How long a silent worker is believed to be alive."""
 
-ERROR_CHARACTERS_MAX = 2_000
-
 BREATH_CALLS, BREATH_SECONDS = 256, 0.02
 """A worker that never waits for anything lets other tasks run this often, so that its progress is written."""
-
-
-class JobCancelled(Exception):
-    """A person asked for the job to be cancelled. Let it out of the job's block, which then ends so."""
 
 
 class Job:
@@ -288,46 +283,38 @@ class Job:
         """
         if not self._status.is_finished:
             self._status = status
-            self._error = _clean(reason)
+            self._error = clean(reason)
             await self._scribe.end()
 
     async def end_after(self, cause: BaseException) -> None:
         """Write the end that *cause* brings. It stays what the worker hears of, even if this fails."""
+        if self._status.is_finished:
+            return
+        self._settle(cause)
         try:
-            match cause:
-                case LeaseLost():
-                    self._status = Status.FAILED
-                    self._scribe.abandon()
-                case _:
-                    await self.end(*self._outcome(cause))
+            if isinstance(cause, LeaseLost):
+                self._scribe.abandon()
+            else:
+                await self._scribe.end()
         except (StoreUnavailable, LeaseLost, InvalidJob) as error:
             cause.add_note(f"the end of job {self.id} ({self._status}) could not be written: {error}")
             logger.warning("the end of job %s (%s) could not be written: %s", self.id, self._status, error)
 
     def orphan(self, task: "asyncio.Task[Any] | None", farewell: Callable[[], Awaitable[object]]) -> None:
         """End the job when the loop that counted was left: as the task that ran it has ended, if it has."""
+        self._scribe.orphan(lambda: self._settle(cause_of_end(task)), farewell)
 
-        def last_words() -> None:
-            cause: BaseException = GeneratorExit()
-            if task is not None and task.done():
-                cause = asyncio.CancelledError() if task.cancelled() else task.exception() or cause
-            self._status, self._error = self._outcome(cause)
-
-        self._scribe.orphan(last_words, farewell)
-
-    def _outcome(self, cause: BaseException) -> tuple[Status, str | None]:
-        match cause:
-            case JobCancelled():
-                self._answered = Request.CANCEL
-                return Status.CANCELLED, None
-            case GeneratorExit():
-                counts = self._counts
-                return Status.FAILED, f"left after {counts.completed + counts.failed} of {counts.total} items"
-            case Exception():
-                return Status.FAILED, _reason(cause)
-            case _:
-                # Cancelled, interrupted or told to exit: the worker was stopped, it did not fail.
-                return Status.CANCELLED, None
+    def _settle(self, cause: BaseException) -> None:
+        """Take on the end that *cause* brings, unless the job has ended before."""
+        if self._status.is_finished:
+            return
+        self._status, error = outcome(cause)
+        if isinstance(cause, GeneratorExit):
+            counts = self._counts
+            error = f"left after {counts.completed + counts.failed} of {counts.total} items"
+        if isinstance(cause, JobCancelled):
+            self._answered = Request.CANCEL
+        self._error = clean(error)
 
     def _answer(self, request: Request, status: Status) -> None:
         """Say in the row that the request has been heard."""
@@ -369,15 +356,3 @@ def _uuid(text: UUID | str | None) -> UUID | None:
 def _known(total: int | None) -> dict[str, int]:
     """What is known of a job's progress before it begins."""
     return {} if total is None else {"total": count("total", total)}
-
-
-def _reason(error: BaseException) -> str:
-    """What people read. A task group's wrapping around a single error tells them nothing."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return ": ".join(filter(None, (type(error).__name__, str(error))))
-
-
-def _clean(reason: str | None) -> str | None:
-    """*reason* as PostgreSQL's text can hold it (no NUL), and as long as a page can show it."""
-    return reason and reason.replace("\0", "\N{REPLACEMENT CHARACTER}")[:ERROR_CHARACTERS_MAX]

@@ -1,0 +1,48 @@
+"""How a worker's leaving says how its job ended: the exception that left the block, in words for people."""
+
+import asyncio
+from typing import Any
+
+from progress_service.core.model import Status
+
+ERROR_CHARACTERS_MAX = 2_000
+
+
+class JobCancelled(Exception):
+    """A person asked for the job to be cancelled. Let it out of the job's block, which then ends so."""
+
+
+def outcome(cause: BaseException) -> tuple[Status, str | None]:
+    """The status that *cause* brings, and what people will read of it.
+
+    `GeneratorExit` stands for a loop that was left before its end, whose counts say how far it came.
+    """
+    match cause:
+        case JobCancelled():
+            return Status.CANCELLED, None
+        case Exception() | GeneratorExit():
+            return Status.FAILED, reason(cause)
+        case _:
+            # Cancelled, interrupted or told to exit: the worker was stopped, it did not fail.
+            return Status.CANCELLED, None
+
+
+def cause_of_end(task: "asyncio.Task[Any] | None") -> BaseException:
+    """What ended *task*; GeneratorExit while it goes on, or if nothing did."""
+    if task is None or not task.done():
+        return GeneratorExit()
+    if task.cancelled():
+        return asyncio.CancelledError()
+    return task.exception() or GeneratorExit()
+
+
+def reason(error: BaseException) -> str:
+    """What people read. A task group's wrapping around a single error tells them nothing."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return ": ".join(filter(None, (type(error).__name__, str(error))))
+
+
+def clean(text: str | None) -> str | None:
+    """*text* as PostgreSQL can hold it (no NUL), and as long as a page can show it."""
+    return text and text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:ERROR_CHARACTERS_MAX]
