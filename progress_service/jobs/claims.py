@@ -21,6 +21,8 @@ from progress_service.jobs.store import ONE_EXCLUSIVE, StoreUnavailable, acquire
 if TYPE_CHECKING:
     from progress_service.jobs.store import Pool
 
+CLAIM_TRIES = 5
+
 Database: TypeAlias = "str | Pool | None"
 """A DSN, an asyncpg pool that the worker has anyway, or None for the environment's DATABASE_URL."""
 
@@ -128,13 +130,25 @@ async def _claim(pool: "Pool", statement: str, job_id: UUID, *values: object) ->
     """Execute a statement to its end, also when cancelled: no job shall start of which nobody knows."""
     lease = uuid.uuid4()
     with anyio.CancelScope(shield=True):
-        try:
-            async with acquired(pool) as connection:
-                row = await connection.fetchrow(statement, job_id, lease, *values)
-        except asyncpg.UniqueViolationError as error:
-            if error.constraint_name != ONE_EXCLUSIVE:
-                raise
-            raise AlreadyRunning("the user has an exclusive job that has not ended") from None
+        row = await _claimed_row(pool, statement, job_id, lease, *values)
     if row is None:
         raise JobTaken(f"job {job_id} is not to be had: it runs elsewhere, has ended, or is not there")
     return Claim(job_id, lease, json.loads(row["progress"]), row["cursor"] and json.loads(row["cursor"]))
+
+
+async def _claimed_row(pool: "Pool", statement: str, *values: object) -> "asyncpg.Record | None":
+    """Execute a claim; one that met another at the same row is made once more.
+
+    INSERT … ON CONFLICT looks out for conflicts in one index. While somebody else updates that row, the other
+    unique index on its id may be the first to notice, and that is an error.
+    """
+    for tries_left in reversed(range(CLAIM_TRIES)):
+        try:
+            async with acquired(pool) as connection:
+                return await connection.fetchrow(statement, *values)
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name == ONE_EXCLUSIVE:
+                raise AlreadyRunning("the user has an exclusive job that has not ended") from None
+            if not tries_left:
+                raise
+    return None

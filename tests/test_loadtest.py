@@ -1,0 +1,32 @@
+"""The measuring programs still measure: small runs, whose answers are checked and whose speed is not."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["board", "--jobs", "200", "--facts", "2000", "--runs", "1"], "apply, 200 jobs"),
+        (["fanout", "--streams", "30", "--frames", "8", "--runs", "1"], "ours / plain: memory"),
+        (["ready", "--times", "3"], "commit to frame"),
+    ],
+)
+def test_a_program_of_the_readme_runs_and_checks_its_answer(arguments: list[str], said: str) -> None:
+    """A figure that nobody can repeat is worth nothing; a wrong answer ends a program with an error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "loadtest", *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+
+
+def test_the_programs_are_listed() -> None:
+    """Who looks for a figure finds the program that measures it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "loadtest", "--help"], capture_output=True, text=True, check=True
+    )
+    for name in ("board", "fanout", "ready"):
+        assert f"python -m loadtest {name}" in done.stdout
