@@ -9,6 +9,7 @@ of JSON (memory, processor time, open streams); `send N` makes N frames, and sen
 import asyncio
 import json
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -99,11 +100,10 @@ async def _obey(server: Server, send: Callable[[int], None], streams: Callable[[
                             # Let whatever was woken write.
                             await asyncio.sleep(0)
                     case _:
-                        times = process.cpu_times()
                         _say(
                             {
                                 "bytes": process.memory_info().rss,
-                                "seconds": times.user + times.system,
+                                "seconds": time.process_time(),
                                 "streams": streams(),
                             }
                         )

@@ -4,6 +4,7 @@ Snapshot, notification and look-up all speak one shape, which the SQL function `
 makes (schema.sql). A notification is an object with one of the keys of `Notification`.
 """
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -162,7 +163,8 @@ def _count(written: dict[str, object], key: str) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if type(value) is not int or not 0 <= value <= COUNT_MAX:
-        raise ValueError(f"progress.{key} is {value!r}, not a whole number from 0 to {COUNT_MAX}")
+        # The reason goes into a log, so what is quoted is cut short.
+        raise ValueError(f"progress.{key} is {reprlib.repr(value)}, not a whole number from 0 to {COUNT_MAX}")
     return value
 
 
