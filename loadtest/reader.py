@@ -1,37 +1,67 @@
-"""A thousand browsers in one loop: it opens streams, reads whatever comes, and counts the frames of each."""
+"""A thousand browsers in one loop, each of which has to get every frame, once and in order.
 
+All streams are sent the same frames, so most of what comes has come to another stream before. What each
+distinct piece of bytes says is read thoroughly, once; for all others it is looked up. So nothing is taken on
+trust, and one core reads several times what a core can send.
+"""
+
+import json
+import re
 import selectors
 import socket
 import time
-from collections.abc import Callable
+from datetime import datetime
+from typing import NamedTuple
 
-FRAME = b"event: job"
-FIRST = b"event: snapshot"
 CHUNK_BYTES = 1 << 16
 WAIT_SECONDS_MAX = 60.0
+SPANS_MAX = 10_000
+HEAD_END = b"\r\n\r\n"
+FIRST = b"event: snapshot"
+OK = b"HTTP/1.1 200 "
+JOB = re.compile(rb"event: job\r?\ndata: ([^\r\n]*)\r?\n")
 
 
 class Silence(Exception):
     """Nothing came for too long."""
 
 
+class WrongAnswerError(Exception):
+    """A stream did not get every frame, once and in order, so its speed means nothing."""
+
+
+class Span(NamedTuple):
+    """The frames in a piece of bytes: their first and last number, and when the last was made."""
+
+    first: int
+    last: int
+    made: float
+
+
 class Reader:
     """The reading ends of many streams.
+
+    `read` has the number of the last frame that each stream has read. `delays` has, while `is_timing`, how
+    many seconds after it was made each frame was read.
 
     Args:
         port: Where the service listens on this machine.
         request: The whole request that opens a stream.
-        kept: Of how many streams everything is kept, to be looked at afterwards.
     """
 
-    def __init__(self, port: int, request: bytes, *, kept: int = 3) -> None:
-        self.frames: list[int] = []
-        self.kept: list[bytearray] = [bytearray() for _ in range(kept)]
-        self.has_begun: list[bool] = []
+    def __init__(self, port: int, request: bytes) -> None:
+        self.read: list[int] = []
+        self.delays: list[float] = []
+        self.is_timing = False
         self._port = port
         self._request = request
         self._tails: list[bytes] = []
+        self._waiting: set[int] = set()
+        self._behind = 0
+        self._awaited = 0
+        self._spans: dict[bytes, Span] = {}
         self._room = bytearray(CHUNK_BYTES)
+        self._view = memoryview(self._room)
         self._selector = selectors.DefaultSelector()
 
     def open(self, count: int) -> None:
@@ -40,47 +70,97 @@ class Reader:
             connection = socket.create_connection(("127.0.0.1", self._port))
             connection.sendall(self._request)
             connection.settimeout(0)
-            self._selector.register(connection, selectors.EVENT_READ, len(self.frames))
-            self.frames.append(0)
-            self.has_begun.append(False)
+            stream = len(self.read)
+            self._selector.register(connection, selectors.EVENT_READ, (stream, connection))
+            self.read.append(0)
             self._tails.append(b"")
-        self.read_until(lambda: all(self.has_begun))
+            self._waiting.add(stream)
+        while self._waiting:
+            self._read_ready()
 
-    def read_until(self, is_enough: Callable[[], bool]) -> None:
-        """Read what comes until it is enough.
+    def read_all_until(self, number: int) -> None:
+        """Read until every stream has read the frame of that number.
 
         Raises:
+            WrongAnswerError: A stream got another frame than the next.
             Silence: Nothing has come for a minute.
         """
-        while not is_enough():
-            ready = self._selector.select(WAIT_SECONDS_MAX)
-            if not ready:
-                raise Silence(f"{len(self.frames)} streams have been silent for {WAIT_SECONDS_MAX:.0f} s")
-            for key, _ in ready:
-                self._take(key.data, key.fileobj.recv_into(self._room))  # type: ignore[union-attr]
+        self._awaited = number
+        self._behind = sum(read < number for read in self.read)
+        while self._behind:
+            self._read_ready()
 
     def close(self) -> None:
         """Close every stream."""
         for key in list(self._selector.get_map().values()):
-            key.fileobj.close()  # type: ignore[union-attr]
+            key.data[1].close()
         self._selector.close()
 
-    def _take(self, stream: int, count: int) -> None:
-        """Count the frames of what has come; most chunks end where a frame does, and are not copied."""
-        is_whole = not self._tails[stream] and self._room[count - 1 : count] == b"\n"
-        if is_whole and stream >= len(self.kept) and self.has_begun[stream]:
-            self.frames[stream] += self._room.count(FRAME, 0, count)
-            return
-        chunk = bytes(self._room[:count])
+    def _read_ready(self) -> None:
+        ready = self._selector.select(WAIT_SECONDS_MAX)
+        if not ready:
+            raise Silence(f"{len(self.read)} streams have been silent for {WAIT_SECONDS_MAX:.0f} s")
+        for key, _ in ready:
+            stream, connection = key.data
+            self._take(stream, bytes(self._view[: connection.recv_into(self._room)]))
+
+    def _take(self, stream: int, chunk: bytes) -> None:
+        span = None if self._tails[stream] else self._spans.get(chunk)
+        if span is None:
+            span = self._studied(stream, chunk)
+            if span is None:
+                return
+        before = self.read[stream]
+        if span.first != before + 1:
+            raise WrongAnswerError(f"stream {stream} got frame {span.first} after frame {before}")
+        self.read[stream] = span.last
+        self._behind -= before < self._awaited <= span.last
+        if self.is_timing:
+            self.delays.append(time.time() - span.made)
+
+    def _studied(self, stream: int, chunk: bytes) -> Span | None:
+        """What *chunk* says, together with what came before it; None while there is no whole frame."""
+        if not chunk:
+            raise WrongAnswerError(f"stream {stream} has ended")
+        is_own = bool(self._tails[stream] or stream in self._waiting)
         text = self._tails[stream] + chunk
-        self.frames[stream] += text.count(FRAME)
-        self.has_begun[stream] = self.has_begun[stream] or FIRST in text
-        # A frame's name may be cut in two. The tail is too short to hold it whole, so none counts twice.
-        self._tails[stream] = b"" if text.endswith(b"\n") else text[1 - len(FIRST) :].replace(FRAME, b"")
-        if stream < len(self.kept):
-            self.kept[stream] += chunk
+        if stream in self._waiting:
+            head, _, rest = text.partition(HEAD_END)
+            if not head.startswith(OK[: len(head)]):
+                raise WrongAnswerError(f"stream {stream} was answered {head[:100]!r}")
+            if FIRST not in rest:
+                self._tails[stream] = text
+                return None
+            self._waiting.discard(stream)
+            text = rest
+        events, self._tails[stream] = _dechunked(text)
+        span = _span(events)
+        if span is not None and not is_own and not self._tails[stream]:
+            if len(self._spans) >= SPANS_MAX:
+                self._spans.clear()
+            self._spans[chunk] = span
+        return span
 
 
-def now() -> float:
-    """Seconds, for differences."""
-    return time.perf_counter()
+def _dechunked(text: bytes) -> tuple[bytes, bytes]:
+    """The whole chunks of *text*, joined, and what is left of it (RFC 9112, section 7.1)."""
+    body = bytearray()
+    start = 0
+    while (end := text.find(b"\r\n", start)) >= 0:
+        stop = end + 2 + int(text[start:end], 16)
+        if len(text) < stop + 2:
+            break
+        body += text[end + 2 : stop]
+        start = stop + 2
+    return bytes(body), text[start:]
+
+
+def _span(events: bytes) -> Span | None:
+    """Which frames these are; None if there is none, as in a comment."""
+    jobs = [json.loads(data) for data in JOB.findall(events)]
+    if not jobs:
+        return None
+    numbers = [job["progress"]["completed"] for job in jobs]
+    if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+        raise WrongAnswerError(f"frames came in the order {numbers[:20]}")
+    return Span(numbers[0], numbers[-1], datetime.fromisoformat(jobs[-1]["updated_at"]).timestamp())

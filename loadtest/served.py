@@ -49,7 +49,7 @@ def job(number: int) -> Job:
     """The job after its *number*th change. Its status moves each time, so no change waits for another."""
     progress = Progress(total=1_000_000, completed=number, current_batch=number // 50)
     status = Status.PAUSED if number % 2 else Status.RUNNING
-    return Job(JOB_ID, USER_ID, status, number, BORN, BORN, progress, "Spring leads")
+    return Job(JOB_ID, USER_ID, status, number, BORN, datetime.now(UTC), progress, "Spring leads")
 
 
 async def ours() -> None:

@@ -1,0 +1,102 @@
+"""The measuring programs can fail: a wrong answer is told from a right one, however fast it comes."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+
+import pytest
+
+from loadtest import ready
+from loadtest.reader import Reader, WrongAnswerError
+
+HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def chunk(text: str) -> bytes:
+    """One piece of a chunked body."""
+    return b"%x\r\n%b\r\n" % (len(text), text.encode())
+
+
+def frame(number: int) -> bytes:
+    """The frame of that number."""
+    job = {"progress": {"completed": number}, "updated_at": datetime.now(UTC).isoformat()}
+    return chunk(f"event: job\ndata: {json.dumps(job)}\n\n")
+
+
+def stream(*numbers: int, head: bytes = HEAD) -> bytes:
+    """A whole stream with these frames, and a comment between them."""
+    frames = [frame(number) + chunk(": ping\n\n") for number in numbers]
+    return head + chunk("event: snapshot\ndata: {}\n\n") + b"".join(frames)
+
+
+@contextmanager
+def reading(streams: Sequence[bytes]) -> Iterator[Reader]:
+    """A reader that is sent these streams, by a server that then waits for it to leave."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connections = []
+            for text in streams:
+                connection, _ = listener.accept()
+                connection.sendall(text)
+                connections.append(connection)
+            for connection in connections:
+                # A reader that leaves with something unread resets the connection.
+                with connection, suppress(ConnectionResetError):
+                    while connection.recv(1_024):
+                        pass
+
+        server = threading.Thread(target=serve)
+        server.start()
+        with closing(Reader(listener.getsockname()[1], b"GET / HTTP/1.1\r\n\r\n")) as reader:
+            yield reader
+        server.join()
+
+
+def open_and_read(reader: Reader, streams: int, number: int) -> None:
+    """Read these streams up to the frame of that number."""
+    reader.open(streams)
+    reader.read_all_until(number)
+
+
+@pytest.mark.parametrize("bytes_at_once", [1, 7, 64, 1 << 16])
+def test_the_reader_counts_however_the_bytes_are_cut(
+    bytes_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A right answer that is taken for a wrong one would spoil every run on a busy machine."""
+    monkeypatch.setattr("loadtest.reader.CHUNK_BYTES", bytes_at_once)
+    with reading([stream(1, 2, 3, 4), stream(1, 2, 3, 4)]) as reader:
+        open_and_read(reader, 2, 4)
+        assert reader.read == [4, 4]
+
+
+@pytest.mark.parametrize("numbers", [(1, 3, 4), (1, 2, 2, 3, 4), (1, 3, 2, 4), (1, 2, 2, 4), (2, 3, 4)])
+@pytest.mark.parametrize("bytes_at_once", [7, 1 << 16])
+def test_a_fast_wrong_answer_is_a_failure(
+    numbers: Sequence[int], bytes_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame that one stream of many lost, got twice or got late must not be counted as work done."""
+    monkeypatch.setattr("loadtest.reader.CHUNK_BYTES", bytes_at_once)
+    with reading([stream(1, 2, 3, 4), stream(*numbers)]) as reader, pytest.raises(WrongAnswerError):
+        open_and_read(reader, 2, 4)
+
+
+def test_a_refused_stream_is_a_failure() -> None:
+    """A refusal is quicker than any stream."""
+    refusal = HEAD.replace(b"200 OK", b"429 Too Many Requests")
+    with reading([stream(head=refusal)]) as reader, pytest.raises(WrongAnswerError, match="429"):
+        reader.open(1)
+
+
+def test_ready_tells_when_a_write_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that cannot fail shows nothing, however often it succeeds."""
+
+    async def nothing(*_: object) -> list[object]:
+        return []
+
+    monkeypatch.setattr("progress_service.feeds.notify._Session._facts", nothing)
+    monkeypatch.setattr(ready, "SEEN_SECONDS_MAX", 0.3)
+    assert ready.main(["--times", "1", "--at-once", "1"]) == 1
