@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import anyio
+import msgspec
 import psutil
 
 from loadtest.peers.plain import Plain
@@ -24,7 +25,6 @@ from progress_service.jobs.store import JobStore
 from progress_service.server import Server, listening_socket
 from progress_service.service import Service, monotonic_clock
 from progress_service.settings import Settings
-from progress_service.wire.frames import json_text
 from progress_service.wire.views import job_view
 
 SECRET = "only good for measuring, and as long as a secret has to be"
@@ -73,7 +73,7 @@ async def plain() -> None:
     peer = Plain()
 
     def send(number: int) -> None:
-        peer.send(json_text(job_view(job(number))).decode())
+        peer.send(msgspec.to_builtins(job_view(job(number))))
 
     server = Server(peer.app(), drain=lambda: None, on_start=lambda: None)
     await _obey(server, send, lambda: peer.streams)
