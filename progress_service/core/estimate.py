@@ -71,6 +71,8 @@ CRUDE_SECONDS, CRUDE_NOISE = 20.0, 1.0
 """A job's average before it was first seen is worth so much watching. It may well be off by a factor of e,
 for the job may have been paused, or resumed from an earlier life."""
 
+NEVER = Instant(inf)
+
 Pace = NewType("Pace", bytes)
 """What is remembered of one job between its reports. Opaque; another one only after something moved."""
 
@@ -93,6 +95,9 @@ class Estimate(Value, frozen=True, gc=False):
     stalled: bool = False
 
 
+UNKNOWN = Estimate()
+
+
 def begun(job: Job, at: Instant) -> Pace:
     """The pace of a job that is seen for the first time.
 
@@ -109,7 +114,7 @@ def begun(job: Job, at: Instant) -> Pace:
         if done > skipped:
             seconds, noise = CRUDE_SECONDS, CRUDE_NOISE
             items = (done - skipped) * seconds / worked_seconds
-    clock = at if job.status is Status.RUNNING else inf
+    clock = at if job.status is Status.RUNNING else NEVER
     sums = (0.0, items, 0.0, seconds, moves, 0.0, 0.0, noise, 0.0, 0.0, 1.0)
     return Pace(_packed(clock, done, done - skipped, skipped, *sums))
 
@@ -124,13 +129,13 @@ def advanced(pace: Pace, job: Job, at: Instant) -> Pace:
     progress = job.progress
     done_now = progress.completed + progress.failed
     is_running = job.status is Status.RUNNING
-    if is_running is (clock < inf) and (
+    if is_running is (clock < NEVER) and (
         done_now == done or (at - clock < MOVE_SECONDS_MIN and done_now > done)
     ):
         return pace
     sums = _sums(pace, _CLOCK.size)
     waited = sums[0] + at - clock if clock < at else sums[0]
-    clock = at if is_running else inf
+    clock = at if is_running else NEVER
     skipped_now = _counts(progress)[1] if progress.more else 0
     new = done_now - skipped_now - work
     if new < 0 or done_now < done or (new and sums[4] < 0.0):
@@ -222,8 +227,7 @@ def estimate(pace: Pace, job: Job, now: Instant) -> Estimate:
     waited, items, spared, seconds, moves, _, recent_seconds, noise, _, lost, lag = _sums(pace, _CLOCK.size)
     quiet = max(0.0, now - clock)
     usual = seconds / moves if moves > 0.0 else seconds
-    explained = BLIND_GAPS * usual + STALL_DEVIATIONS * sqrt(noise * recent_seconds * usual)
-    stalled = moves > 1.0 and quiet > max(STALL_SECONDS_MIN, explained)
+    stalled = now >= stalls_at(pace)
     progress = job.progress
     if not items or seconds < EVIDENCE_SECONDS or 0.0 <= moves <= 1.0 or job.status.is_finished:
         return Estimate(stalled=stalled)
@@ -235,6 +239,17 @@ def estimate(pace: Pace, job: Job, now: Instant) -> Estimate:
     eta_seconds = max(0.0, lag * left / rate - min(waited + quiet, BLIND_GAPS * usual))
     eta_range = _range(eta_seconds, noise, recent_seconds or seconds, seconds)
     return Estimate(rate, eta_seconds, eta_range, stalled)
+
+
+def stalls_at(pace: Pace) -> Instant:
+    """From when on a job hangs, if nothing moves until then; infinite while nobody can know, and at rest."""
+    clock, *_ = _clock(pace)
+    _, _, _, seconds, moves, _, recent_seconds, noise, *_ = _sums(pace, _CLOCK.size)
+    if moves <= 1.0:
+        return NEVER
+    usual = seconds / moves
+    explained = BLIND_GAPS * usual + STALL_DEVIATIONS * sqrt(noise * recent_seconds * usual)
+    return Instant(clock + max(STALL_SECONDS_MIN, explained))
 
 
 def _range(eta_seconds: float, noise: float, recent_seconds: float, seconds: float) -> tuple[float, float]:
