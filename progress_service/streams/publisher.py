@@ -12,6 +12,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from progress_service.core.board import Board, Change, Departure
+from progress_service.core.estimate import Estimate
 from progress_service.core.events import Fact, FeedState, FeedTurned, SnapshotTaken
 from progress_service.core.model import Instant, Job
 from progress_service.streams.beat import Beat
@@ -132,13 +133,20 @@ class Publisher:
         jobs = [self._job_view(job, now) for job in self.board.view(user_id)]
         return SnapshotView(jobs, self._totals_view(user_id, now), self.feed_state, self._wall_clock())
 
+    def estimate(self, job_id: str) -> Estimate:
+        """How fast a job is, how long it still takes and whether it hangs."""
+        return self._estimate(job_id, self._beat.clock())
+
     def _job_view(self, job: Job, now: Instant) -> JobView:
         """What is told of a job; that it hangs from some later instant on will be told then."""
         self._vigil.keep(job.id, now)
-        estimate = self.board.estimate(job.id, now)
-        if estimate.stalled and self.feed_state is FeedState.LOST:
-            estimate = replace(estimate, stalled=False)
-        return job_view(job, estimate)
+        return job_view(job, self._estimate(job.id, now))
+
+    def _estimate(self, job_id: str, now: Instant) -> Estimate:
+        estimate = self.board.estimate(job_id, now)
+        # While we are deaf, silence says nothing about a job.
+        is_deaf = self.feed_state is FeedState.LOST
+        return replace(estimate, stalled=False) if estimate.stalled and is_deaf else estimate
 
     def _totals_view(self, user_id: str, now: Instant) -> TotalsView:
         return totals_view(self.board.totals(user_id), self.board.seconds_left(user_id, now))
@@ -149,7 +157,6 @@ class Publisher:
 
     def _tell_of_stall(self, job: Job, now: Instant) -> None:
         if self.feed_state is FeedState.LOST:
-            # While we are deaf, silence says nothing about the job.
             self._vigil.look_at(Instant(now + DEAF_SECONDS), job.id)
             return
         self._note([Change(job, is_urgent=True)])
