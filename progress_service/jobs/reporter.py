@@ -135,18 +135,20 @@ class Job:
         database: Database,
         job_id: UUID | str,
         *,
+        user_id: UUID | str | None = None,
         lease_seconds: float = LEASE_SECONDS,
         pace: Pace = USUAL_PACE,
     ) -> AsyncIterator["Job"]:
         """Go on with a job whose worker failed, was stopped, or has been silent for longer than its lease.
 
         Its counts and its `cursor` are as they were saved last. The worker before is shut out from then on.
+        If *user_id* is given, it must be that user's.
 
         Raises:
-            JobTaken: Its worker lives, or it is completed.
+            JobTaken: Its worker lives, it is completed, its user cancelled it, or it is another user's.
         """
         async with claims.opened(database) as pool:
-            claim = await claims.again(pool, UUID(str(job_id)), lease_seconds)
+            claim = await claims.again(pool, UUID(str(job_id)), lease_seconds, user_id=_uuid(user_id))
             async with _running(cls(pool, claim, pace)) as job:
                 yield job
 
@@ -198,8 +200,7 @@ class Job:
             LeaseLost: The job is no longer ours.
             InvalidJob: A count is no whole number from 0, or more is done than there is; nothing was counted.
         """
-        if self._status.is_finished:
-            raise RuntimeError(f"job {self.id} has ended; nothing can be reported on it")
+        self._must_run()
         if current_batch is not None:
             count("current_batch", current_batch)
         cursor_text = self._cursor_text if cursor is None else json.dumps(cursor)
@@ -250,6 +251,20 @@ class Job:
                 case None if self._status is not Status.PAUSED:
                     return
             await self._scribe.news()
+
+    async def save(self) -> None:
+        """Write what has been counted, and return once the row has it, however long that takes.
+
+        Then the job is ours at that moment, so this comes before what must happen only once, such as putting
+        a result in its place.
+
+        Raises:
+            LeaseLost: The job is no longer ours.
+        """
+        self._must_run()
+        await self._scribe.save()
+        if self._scribe.fault is not None:
+            raise self._scribe.fault
 
     async def batches(self, items: Iterable[Item], size: int) -> AsyncIterator[Sequence[Item]]:
         """The items in batches of at most *size*; what is counted while one is worked on is told for it.
@@ -321,6 +336,10 @@ class Job:
         self._answered = request
         self._status = status
         self._scribe.write_now()
+
+    def _must_run(self) -> None:
+        if self._status.is_finished:
+            raise RuntimeError(f"job {self.id} has ended; nothing can be reported on it")
 
     async def _breathe(self) -> None:
         self._calls_left = BREATH_CALLS
