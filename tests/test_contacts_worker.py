@@ -2,121 +2,30 @@
 
 import csv
 import json
-import os
 import signal
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
-from subprocess import PIPE, CompletedProcess
-from typing import TYPE_CHECKING, Any
+from subprocess import CompletedProcess
 from uuid import UUID, uuid4
 
 import anyio
-import anyio.abc
 import pytest
 
 from progress_service.jobs.store import JobStore
-from tests.postgres import connected, new_user
-
-if TYPE_CHECKING:
-    import asyncpg
+from tests.stage import SAMPLE, Stage, staged
 
 pytestmark = pytest.mark.anyio
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
-WORKER = EXAMPLES / "enrich_contacts.py"
-SAMPLE = EXAMPLES / "contacts.csv"
 
 HEADER = "name,email,phone\n"
 SOUND = "Ada,ada@lovelace.example,+1 212 555 0123\n"
 
 
-class Stage:
-    """A folder to work in, a database with a user, and an ear for what is told about jobs."""
-
-    def __init__(
-        self, dsn: str, folder: Path, connection: "asyncpg.Connection[asyncpg.Record]", user: UUID
-    ) -> None:
-        self.dsn = dsn
-        self.folder = folder
-        self.connection = connection
-        self.user_id = user
-        self.output = folder / "enriched.csv"
-        self._send, self._heard = anyio.create_memory_object_stream[dict[str, Any]](10_000)
-
-    def hear(self, *notification: object) -> None:
-        """What asyncpg calls with each notification."""
-        for report in json.loads(str(notification[-1]))["reported"]:
-            self._send.send_nowait(report)
-
-    async def until(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The next report of a job for which *condition* is true."""
-        with anyio.fail_after(30):
-            async for report in self._heard:
-                if condition(report):
-                    return report
-        raise AssertionError("the stream ended")
-
-    def close(self) -> None:
-        """Hear no more."""
-        self._send.close()
-        self._heard.close()
-
-    def file(self, content: str | bytes, name: str = "contacts.csv") -> Path:
-        """A file to enrich."""
-        path = self.folder / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    @asynccontextmanager
-    async def worker(self, *arguments: object) -> AsyncIterator[anyio.abc.Process]:
-        """The worker, running."""
-        command = [sys.executable, str(WORKER), *map(str, arguments)]
-        process = await anyio.open_process(command, env=self.environment, stdout=PIPE, stderr=PIPE)
-        try:
-            yield process
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.aclose()
-
-    async def run(self, *arguments: object) -> CompletedProcess[bytes]:
-        """The worker, from start to end."""
-        command = [sys.executable, str(WORKER), *map(str, arguments)]
-        with anyio.fail_after(60):
-            return await anyio.run_process(command, env=self.environment, check=False)
-
-    async def enrich(self, source: Path, *arguments: object) -> CompletedProcess[bytes]:
-        """The worker on one file, for this stage's user."""
-        return await self.run(source, "--output", self.output, "--user-id", self.user_id, *arguments)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Where the worker finds its database."""
-        return {**os.environ, "DATABASE_URL": self.dsn}
-
-    def rows(self) -> list[dict[str, str]]:
-        """The enriched contacts."""
-        with self.output.open(encoding="utf-8-sig", newline="") as stream:
-            return list(csv.DictReader(stream))
-
-    async def jobs(self) -> list[dict[str, Any]]:
-        """All jobs there are."""
-        found = await self.connection.fetch("SELECT * FROM bulk_enrichment_jobs ORDER BY created_at")
-        return [{**row, "progress": json.loads(row["progress"])} for row in found]
-
-
 @pytest.fixture
 async def stage(dsn: str, tmp_path: Path) -> AsyncIterator[Stage]:
     """What a test of the worker needs."""
-    async with connected(dsn) as connection:
-        stage = Stage(dsn, tmp_path, connection, await new_user(connection))
-        await connection.add_listener("bulk_enrichment_jobs", stage.hear)
+    async with staged(dsn, tmp_path) as stage:
         yield stage
-        await connection.remove_listener("bulk_enrichment_jobs", stage.hear)
-        stage.close()
 
 
 def refused(done: CompletedProcess[bytes], status: int = 2) -> str:
@@ -344,7 +253,7 @@ async def test_a_job_made_for_an_unusable_file_ends_as_failed(stage: Stage) -> N
 async def test_a_signal_cancels_the_job_and_leaves_no_half_output(
     stage: Stage, signum: signal.Signals
 ) -> None:
-    """A deployment, or Ctrl-C, must neither leave a bar that runs for ever nor a file that looks finished."""
+    """A deployment, or Ctrl-C, leaves no bar that runs for ever, no file that looks finished, and no loss."""
     async with stage.worker(
         SAMPLE, "--output", stage.output, "--user-id", stage.user_id, "--pace", 20
     ) as worker:
@@ -357,7 +266,14 @@ async def test_a_signal_cancels_the_job_and_leaves_no_half_output(
     [job] = await stage.jobs()
     assert (job["status"], job["error"]) == ("cancelled", None)
     assert 0 < job["progress"]["completed"] < 190
-    assert list(stage.folder.iterdir()) == []
+    assert [path.suffix for path in stage.folder.iterdir()] == [".partial"]
+
+    done = await stage.enrich(SAMPLE, "--resume", job["id"])
+    assert done.returncode == 0, done.stderr.decode()
+    [job] = await stage.jobs()
+    assert (job["status"], job["progress"]["completed"]) == ("completed", 190)
+    assert len(stage.rows()) == 200
+    assert list(stage.folder.iterdir()) == [stage.output]
 
 
 async def test_a_pace_file_acts_while_the_worker_runs(stage: Stage) -> None:
@@ -401,20 +317,3 @@ async def test_a_watched_folder_is_worked_off(stage: Stage) -> None:
         "taken/bad.csv",
         "taken/good.CSV",
     ]
-
-
-async def test_a_watched_file_whose_work_was_stopped_is_taken_again(stage: Stage) -> None:
-    """A deployment in the middle of a list must not lose the list."""
-    inbox = stage.folder / "inbox"
-    inbox.mkdir()
-    (inbox / "contacts.csv").write_bytes(SAMPLE.read_bytes())
-    watching = ("--watch", inbox, "--user-id", stage.user_id)
-    async with stage.worker(*watching, "--pace", 20) as worker:
-        await stage.until(lambda job: job["progress"]["completed"] > 0)
-        worker.send_signal(signal.SIGTERM)
-        await worker.wait()
-    assert (inbox / "contacts.csv").exists()
-    async with stage.worker(*watching):
-        await stage.until(lambda job: job["status"] == "completed")
-    assert (inbox / "enriched" / "contacts.csv").exists()
-    assert [job["status"] for job in await stage.jobs()] == ["cancelled", "completed"]
