@@ -13,6 +13,7 @@ from uuid import UUID
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 
 from tests.postgres import connected, new_user
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WORKER = EXAMPLES / "contacts_worker.py"
+TRACKING = EXAMPLES / "enrich_contacts.py"
 SAMPLE = EXAMPLES / "contacts.csv"
 
 
@@ -39,7 +41,7 @@ class Stage:
 
     def hear(self, *notification: object) -> None:
         """What asyncpg calls with each notification."""
-        for report in json.loads(str(notification[-1]))["reported"]:
+        for report in json.loads(str(notification[-1])).get("reported", ()):
             self._send.send_nowait(report)
 
     async def until(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -49,6 +51,14 @@ class Stage:
                 if condition(report):
                     return report
         raise AssertionError("the stream ended")
+
+    async def until_beat(self) -> None:
+        """Wait for the next sign of life of the one worker. Nobody is told of it, so look."""
+        query = "SELECT heartbeat_at FROM bulk_enrichment_jobs"
+        before = await self.connection.fetchval(query)
+        with anyio.fail_after(30):
+            while await self.connection.fetchval(query) == before:
+                await anyio.lowlevel.checkpoint()
 
     def close(self) -> None:
         """Hear no more."""
@@ -62,9 +72,9 @@ class Stage:
         return path
 
     @asynccontextmanager
-    async def worker(self, *arguments: object) -> AsyncIterator[anyio.abc.Process]:
+    async def worker(self, *arguments: object, program: Path = WORKER) -> AsyncIterator[anyio.abc.Process]:
         """The worker, running."""
-        command = [sys.executable, str(WORKER), *map(str, arguments)]
+        command = [sys.executable, str(program), *map(str, arguments)]
         process = await anyio.open_process(command, env=self.environment, stdout=PIPE, stderr=PIPE)
         try:
             yield process
@@ -78,6 +88,11 @@ class Stage:
         command = [sys.executable, str(WORKER), *map(str, arguments)]
         with anyio.fail_after(60):
             return await anyio.run_process(command, env=self.environment, check=False)
+
+    def long_list(self, contacts: int) -> Path:
+        """A file of so many contacts, no two of which are alike."""
+        lines = (f"Person {n},person{n}@example.com,+44 20 7946 0{n % 1000:03}\n" for n in range(contacts))
+        return self.file("name,email,phone\n" + "".join(lines), "long.csv")
 
     async def enrich(self, source: Path, *arguments: object) -> CompletedProcess[bytes]:
         """The worker on one file, for this stage's user."""

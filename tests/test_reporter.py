@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -443,6 +444,15 @@ async def test_progress_is_written_at_most_four_times_a_second(database: Databas
         assert 1 <= job.writes <= 6
         assert job.progress.completed > 1_000
     assert (await database.row(job.id))["progress"]["completed"] == job.progress.completed
+
+
+async def test_a_worker_that_holds_up_the_loop_is_written_all_the_same(database: Database) -> None:
+    """Many a worker calls what blocks; it must neither be taken for dead nor be out of its user's reach."""
+    async with Job.start(database.dsn, user_id=database.user_id) as job:
+        for _ in range(50):
+            time.sleep(0.03)  # noqa: ASYNC251 - this is what such a worker does.
+            await job.advance(completed=1)
+        assert job.writes >= 3
 
 
 async def test_a_worker_that_was_killed_is_followed_by_another_at_its_cursor(database: Database) -> None:

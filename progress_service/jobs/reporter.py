@@ -37,8 +37,10 @@ Item = TypeVar("Item")
 LEASE_SECONDS = 30.0
 """How long a silent worker is believed to be alive."""
 
-BREATH_CALLS, BREATH_SECONDS = 256, 0.02
+BREATH_SECONDS = 0.02
 """A worker that never waits for anything lets other tasks run this often, so that its progress is written."""
+BREATH_TURNS, BREATH_SECONDS_MAX = 4, 0.002
+"""So many turns of the loop it gives them, and more while a write is on its way, but no longer than that."""
 
 
 class Job:
@@ -58,7 +60,6 @@ class Job:
         self._error: str | None = None
         self._answered: Request | None = None
         self._cursor_text: str | None = None
-        self._calls_left = BREATH_CALLS
         self._breathed_at = time.monotonic()
         self._scribe = Scribe(pool, claim.job_id, claim.lease, self._state, pace)
 
@@ -214,8 +215,7 @@ class Job:
             self._scribe.write_soon()
         if self._scribe.asked is not None or self._scribe.fault is not None:
             await self.checkpoint()
-        self._calls_left -= 1
-        if not self._calls_left:
+        if time.monotonic() - self._breathed_at >= BREATH_SECONDS:
             await self._breathe()
 
     def add(self, completed: int = 0, failed: int = 0, skipped: int = 0) -> None:
@@ -342,10 +342,15 @@ class Job:
             raise RuntimeError(f"job {self.id} has ended; nothing can be reported on it")
 
     async def _breathe(self) -> None:
-        self._calls_left = BREATH_CALLS
-        if time.monotonic() - self._breathed_at >= BREATH_SECONDS:
+        """Let other tasks run. A write takes many turns; one turn now and then would draw it out to seconds."""
+        began = time.monotonic()
+        turns = 0
+        while turns < BREATH_TURNS or (
+            self._scribe.is_writing and time.monotonic() - began < BREATH_SECONDS_MAX
+        ):
             await asyncio.sleep(0)
-            self._breathed_at = time.monotonic()
+            turns += 1
+        self._breathed_at = time.monotonic()
 
     def _state(self) -> State:
         ended_by = None

@@ -41,7 +41,7 @@ class Pace:
     """
 
     write_seconds: float = 0.25
-    pulse_seconds: float = 0.8
+    pulse_seconds: float = 0.5
     end_seconds_max: float = 60.0
 
 
@@ -94,6 +94,8 @@ class Scribe:
         self.asked: Request | None = None
         self.fault: LeaseLost | InvalidJob | None = None
         self.writes = 0
+        self.is_writing = False
+        """Whether a write is on its way."""
         self._writes_begun = self._saved_at_write = 0
         self._pool = pool
         self._key = (job_id, lease)
@@ -225,8 +227,12 @@ class Scribe:
 
     async def _write(self, state: State) -> None:
         self._writes_begun += 1
-        async with acquired(self._pool) as connection:
-            row = await connection.fetchrow(WRITE, *self._key, *state)
+        self.is_writing = True
+        try:
+            async with acquired(self._pool) as connection:
+                row = await connection.fetchrow(WRITE, *self._key, *state)
+        finally:
+            self.is_writing = False
         self.writes += 1
         self._saved_at_write = self._writes_begun
         self._written = state
