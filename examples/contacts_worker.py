@@ -49,7 +49,7 @@ async def enrich_file(order: Order) -> None:
                         current_batch=batch,
                         cursor=result.cursor(),
                     )
-                # Now, not later: who sees the job completed must find the files. And only if it is ours.
+                # Now, not later: who sees the job completed must find the files. But only if it is ours.
                 await job.save()
                 if order.summary:
                     write(order.summary, summary_of(job, result))

@@ -510,6 +510,22 @@ async def test_what_was_asked_of_a_lost_worker_is_asked_of_the_next(
     assert row["ended_by"] == ("user" if after == "cancelled" else None)
 
 
+async def test_what_was_asked_before_there_was_a_worker_is_heeded_at_its_first_step(
+    database: Database,
+) -> None:
+    """A quick worker would be done before its first write told it."""
+    job_id = await database.pending()
+    await database.ask(job_id, "cancel")
+
+    async def work() -> None:
+        async with Job.take_up(database.dsn, job_id) as job:
+            await job.advance(completed=1)
+
+    with pytest.raises(JobCancelled):
+        await work()
+    assert (await database.row(job_id))["status"] == "cancelled"
+
+
 async def test_what_a_person_has_cancelled_is_not_gone_on_with(database: Database) -> None:
     """A worker that is started again by its supervisor must not revive it; one that was stopped goes on."""
     job_id = uuid4()

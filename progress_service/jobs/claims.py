@@ -16,7 +16,7 @@ from uuid import UUID
 import anyio
 import asyncpg
 
-from progress_service.core.model import Status
+from progress_service.core.model import Request, Status
 from progress_service.jobs.store import ONE_EXCLUSIVE, StoreUnavailable, acquired, opened_pool
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ NEW = """
         SET lease_token = $2, lease_seconds = $3, heartbeat_at = now(),
             status = 'running', progress = job.progress || $7::jsonb, label = coalesce($5, job.label)
         WHERE job.status = 'pending' AND job.user_id = excluded.user_id
-    RETURNING progress::text, cursor::text
+    RETURNING progress::text, cursor::text, requested
 """
 PENDING = """
     UPDATE bulk_enrichment_jobs
     SET lease_token = $2, lease_seconds = $3, heartbeat_at = now(),
         status = 'running', progress = progress || $4::jsonb
     WHERE id = $1 AND status = 'pending'
-    RETURNING progress::text, cursor::text
+    RETURNING progress::text, cursor::text, requested
 """
 # What was asked of the worker that is gone is asked of the next; a job that a person has paused stays paused.
 AGAIN = """
@@ -56,7 +56,7 @@ AGAIN = """
         OR status = 'cancelled' AND ended_by IS DISTINCT FROM 'user'
         OR status IN ('running', 'paused')
             AND coalesce(heartbeat_at < now() - make_interval(secs => lease_seconds), true))
-    RETURNING progress::text, cursor::text
+    RETURNING progress::text, cursor::text, requested
 """
 LOOK = "SELECT status FROM bulk_enrichment_jobs WHERE id = $1"
 
@@ -86,6 +86,7 @@ class Claim:
     lease: UUID
     progress: Mapping[str, Any]
     cursor: Any
+    requested: Request | None
 
 
 def opened(database: Database) -> "AbstractAsyncContextManager[Pool]":
@@ -147,7 +148,9 @@ async def _claim(pool: "Pool", statement: str, job_id: UUID, *values: object) ->
         row = await _claimed_row(pool, statement, job_id, lease, *values)
     if row is None:
         raise await _taken(pool, job_id)
-    return Claim(job_id, lease, json.loads(row["progress"]), row["cursor"] and json.loads(row["cursor"]))
+    cursor = row["cursor"] and json.loads(row["cursor"])
+    requested = row["requested"] and Request(row["requested"])
+    return Claim(job_id, lease, json.loads(row["progress"]), cursor, requested)
 
 
 async def _taken(pool: "Pool", job_id: UUID) -> JobTaken:

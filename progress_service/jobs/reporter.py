@@ -62,6 +62,7 @@ class Job:
         self._cursor_text: str | None = None
         self._breathed_at = time.monotonic()
         self._scribe = Scribe(pool, claim.job_id, claim.lease, self._state, pace)
+        self._scribe.asked = claim.requested
 
     @classmethod
     @asynccontextmanager
@@ -253,18 +254,18 @@ class Job:
             await self._scribe.news()
 
     async def save(self) -> None:
-        """Write what has been counted, and return once the row has it, however long that takes.
+        """Write what has been counted, wait until the row has it, and do what a person has asked for by then.
 
-        Then the job is ours at that moment, so this comes before what must happen only once, such as putting
-        a result in its place.
+        Then the job is ours, and is to go on. So this comes before what must happen only once, such as to put
+        a result in its place. It waits for as long as PostgreSQL is away.
 
         Raises:
+            JobCancelled: A person asked for that.
             LeaseLost: The job is no longer ours.
         """
         self._must_run()
         await self._scribe.save()
-        if self._scribe.fault is not None:
-            raise self._scribe.fault
+        await self.checkpoint()
 
     async def batches(self, items: Iterable[Item], size: int) -> AsyncIterator[Sequence[Item]]:
         """The items in batches of at most *size*; what is counted while one is worked on is told for it.
@@ -342,7 +343,7 @@ class Job:
             raise RuntimeError(f"job {self.id} has ended; nothing can be reported on it")
 
     async def _breathe(self) -> None:
-        """Let other tasks run. A write takes many turns; one turn now and then would draw it out to seconds."""
+        """Let other tasks run. A write takes many turns; one now and then would draw it out to seconds."""
         began = time.monotonic()
         turns = 0
         while turns < BREATH_TURNS or (
