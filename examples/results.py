@@ -157,6 +157,11 @@ def result_file(path: Path, job_id: UUID) -> Iterator[Result]:
             result = Result(path, job_id, word, stream)
             yield result
     except OSError as error:
+        if result is not None and not partial.exists():
+            # This worker was asleep between asking whether the job is its own and publishing.
+            raise UnusableFile(
+                f"what this worker found for {path} is gone: another one has finished the job."
+            ) from error
         refused = path if error.filename in (None, str(partial)) else error.filename
         raise UnusableFile(f"{refused} cannot be written: {error.strerror or error}.") from error
     finally:

@@ -11,7 +11,7 @@ import pytest
 
 from progress_service.jobs import history
 from progress_service.jobs.store import BECOME_USER
-from tests.postgres import connected, new_user
+from tests.postgres import connected, new_user, until_someone_waits_for_a_lock
 from tests.running import bearer, ready, watching
 
 if TYPE_CHECKING:
@@ -191,17 +191,6 @@ async def command_answered(http: httpx.AsyncClient, user_id: UUID, job_id: UUID,
     """Give a command that must succeed."""
     answer = await http.post(f"/v1/jobs/{job_id}/{command}", headers=bearer(user_id))
     assert answer.status_code == 200
-
-
-async def until_someone_waits_for_a_lock(connection: "Connection") -> None:
-    """PostgreSQL tells nobody of it, so look; each look is a round trip."""
-    query = """
-        SELECT count(*) FROM pg_stat_activity
-        WHERE wait_event_type = 'Lock' AND datname = current_database()
-    """
-    with anyio.fail_after(20):
-        while not await connection.fetchval(query):
-            await anyio.lowlevel.checkpoint()
 
 
 async def test_another_user_s_job_is_not_there(dsn: str) -> None:

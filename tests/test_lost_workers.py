@@ -22,6 +22,7 @@ import pytest
 from progress_service.embedded import embedded_postgres
 from progress_service.jobs.schema import apply_schema, schema_text
 from progress_service.jobs.store import JobStore
+from tests.postgres import until_someone_waits_for_a_lock
 from tests.running import Browser, bearer, ready, watching
 from tests.stage import SAMPLE, Stage, staged
 
@@ -30,6 +31,13 @@ pytestmark = pytest.mark.anyio
 SLOW = ("--pace", 50)
 """The sample then takes four seconds."""
 LEASE = ("--lease", 1)
+HOLD_UP_THE_LAST_WRITE = """
+    CREATE FUNCTION hold_up() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NEW; END
+    $$;
+    CREATE TRIGGER held_up BEFORE UPDATE ON bulk_enrichment_jobs FOR EACH ROW
+        WHEN (NEW.status = 'running' AND (NEW.progress -> 'completed')::int = 190) EXECUTE FUNCTION hold_up();
+"""
 
 
 @pytest.fixture
@@ -218,6 +226,33 @@ async def test_the_late_write_of_the_first_worker_changes_nothing(stage: Stage, 
     assert (await row_of(stage, job_id), stage.output.read_bytes()) == (row, result)
     assert_each_contact_once(stage)
     assert (row["status"], row["progress"]["completed"], row["progress"]["failed"]) == ("completed", 190, 10)
+
+
+async def test_a_worker_that_wakes_up_with_its_result_in_hand_comes_too_late(stage: Stage) -> None:
+    """It has asked whether the job is its own, was told so, and fell asleep before it published the file."""
+    await stage.connection.execute(HOLD_UP_THE_LAST_WRITE)
+    await stage.connection.execute("SELECT pg_advisory_lock(7)")
+    async with stage.worker(*to_output(stage), *LEASE) as first:
+        await until_someone_waits_for_a_lock(stage.connection)
+        first.send_signal(signal.SIGSTOP)
+        # PostgreSQL answers it all the same; the answer lies in its socket.
+        await stage.connection.execute("SELECT pg_advisory_unlock(7)")
+        report = await stage.until(lambda job: job["progress"]["completed"] == 190)
+        assert report["status"] == "running"
+        job_id = UUID(report["id"])
+        await silent(stage, job_id)
+        assert (await stage.enrich(SAMPLE, "--resume", job_id)).returncode == 0
+        row = await row_of(stage, job_id)
+        published = stage.output.stat()
+        first.send_signal(signal.SIGCONT)
+        assert await has_ended(first) == 2
+        assert "another one has finished the job" in await said(first)
+    assert await row_of(stage, job_id) == row
+    assert (stage.output.stat().st_ino, stage.output.stat().st_mtime_ns) == (
+        published.st_ino,
+        published.st_mtime_ns,
+    )
+    assert_each_contact_once(stage)
 
 
 async def test_a_worker_that_was_lost_between_its_result_and_its_end_is_made_good(stage: Stage) -> None:
