@@ -26,7 +26,7 @@ from contacts import ContactFile, UnusableFile, contact_file
 from enrichment import enrich
 from inbox import Arrival, arrivals, put_away
 from order import Order, arguments, label_of, order_of
-from results import Result, result_file
+from results import Result, discard, result_file
 
 from progress_service import InvalidJob, Job, JobCancelled, JobTaken, LeaseLost, StoreUnavailable, UnknownUser
 
@@ -158,8 +158,13 @@ async def is_done_with(arrival: Arrival, order: Order) -> bool:
         say(error)
         return False
     except JobTaken as error:
-        # Otherwise its worker lives, or will soon be known to be lost.
-        return error.status is not None and error.status.is_finished
+        if error.status is None or not error.status.is_finished:
+            # Its worker lives, or will soon be known to be lost.
+            return False
+        if error.status != "completed":
+            say(error)
+            write(order.output.with_suffix(".refused.txt"), str(error))
+        discard(order.output, order.job_id)
     except (UnusableFile, InvalidJob, JobCancelled) as error:
         say(error)
         write(order.output.with_suffix(".refused.txt"), str(error))

@@ -100,14 +100,14 @@ class Result:
         if not self._is_published:
             self._text.close()
             partial = _partial(self._path, self._job_id, self._word)
-            self._remove_all(but=partial)
+            discard(self._path, self._job_id, but=partial)
             partial.replace(self._path)
             self._is_published = True
         self.is_needed = False
 
     def discard(self) -> None:
         """Remove what was found by this worker and those before: nobody will go on."""
-        self._remove_all()
+        discard(self._path, self._job_id)
         self.is_needed = False
 
     def _go_on(self, source: ContactFile, cursor: object) -> None:
@@ -134,10 +134,12 @@ class Result:
             )
         self.contacts = contacts
 
-    def _remove_all(self, *, but: Path | None = None) -> None:
-        for partial in self._path.parent.glob(f".{self._job_id}.*.partial"):
-            if partial != but:
-                partial.unlink(missing_ok=True)
+
+def discard(path: Path, job_id: UUID, *, but: Path | None = None) -> None:
+    """Remove what workers on a job have found for *path*, but for one partial file."""
+    for partial in path.parent.glob(f".{job_id}.*.partial"):
+        if partial != but:
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager

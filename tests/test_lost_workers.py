@@ -358,7 +358,17 @@ async def test_two_watching_workers_share_a_folder(stage: Stage) -> None:
     assert_each_contact_once(stage, inbox / "enriched" / "contacts.csv")
 
 
-async def test_a_watching_worker_does_not_revive_what_its_user_cancelled(stage: Stage) -> None:
+@pytest.mark.parametrize(
+    "cancelled",
+    [
+        "UPDATE bulk_enrichment_jobs SET requested = 'cancel'",
+        "UPDATE bulk_enrichment_jobs SET status = 'cancelled', ended_by = 'user'",
+    ],
+    ids=["asked", "reaped"],
+)
+async def test_a_watching_worker_does_not_revive_what_its_user_cancelled(
+    stage: Stage, cancelled: str
+) -> None:
     """Cancelled while nobody worked on it, the list is put away, with a word about why."""
     inbox = stage.folder / "inbox"
     inbox.mkdir()
@@ -368,7 +378,7 @@ async def test_a_watching_worker_does_not_revive_what_its_user_cancelled(stage: 
         job_id = await begun(stage)
         worker.kill()
         await has_ended(worker)
-    await stage.connection.execute("UPDATE bulk_enrichment_jobs SET requested = 'cancel'")
+    await stage.connection.execute(cancelled)
     await silent(stage, job_id)
     async with stage.worker(*watching_inbox):
         await until_put_away(inbox, 1)
