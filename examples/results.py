@@ -113,7 +113,12 @@ class Result:
     def _go_on(self, source: ContactFile, cursor: object) -> None:
         """Begin with a copy of what was finished."""
         match cursor:
-            case {"contacts": int(contacts), "bytes": int(size), "word": str(word), "source": str(digest)}:
+            case {
+                "contacts": int(contacts),
+                "bytes": int(size),
+                "word": str(word),
+                "source": str(digest),
+            } if min(contacts, size) >= 0:
                 pass
             case _:
                 raise UnusableFile(f"job {self._job_id} is not this program's: its cursor is {cursor!r:.80}.")

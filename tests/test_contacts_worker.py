@@ -105,6 +105,18 @@ async def test_a_quotation_mark_without_a_match_costs_its_own_line(stage: Stage)
     assert stage.rows()[1]["name"] == '"Ada,ada@b.test,+1 212 555 0123'
 
 
+async def test_a_line_without_an_end_costs_itself_alone(stage: Stage) -> None:
+    """It is longer than any reader of CSV takes a field to be, and the summary has to read it again."""
+    summary = stage.folder / "summary.json"
+    endless = "x" * 200_000
+    done = await stage.enrich(stage.file(HEADER + SOUND + endless + "\n" + SOUND), "--summary", summary)
+    assert done.returncode == 0, done.stderr.decode()
+    written = stage.output.read_text().splitlines()
+    assert (len(written), written[2].startswith(endless)) == (4, True)
+    told = json.loads(summary.read_text())
+    assert (told["completed"], told["failed"], len(told["reasons"])) == (2, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("content", "written"),
     [

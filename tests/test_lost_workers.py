@@ -271,6 +271,10 @@ async def test_a_worker_that_was_lost_between_its_result_and_its_end_is_made_goo
     ("cursor", "words"),
     [
         ({"row": 4}, "is not this program's: its cursor is"),
+        (
+            {"contacts": 4, "bytes": -1, "word": "word", "source": "%"},
+            "is not this program's: its cursor is",
+        ),
         ({"contacts": 4, "bytes": 40, "word": "../../secret", "source": "%"}, "is no longer beside"),
         ({"contacts": 4, "bytes": 40, "word": "0" * 16, "source": "%"}, "is no longer beside"),
         ({"contacts": 4, "bytes": 10**9, "word": "word", "source": "%"}, "is no longer beside"),
