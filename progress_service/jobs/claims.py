@@ -74,6 +74,10 @@ class JobTaken(Exception):
         self.status = status
 
 
+class JobEnded(JobTaken):
+    """The job is not to be had, and will not be: it is completed, or was cancelled."""
+
+
 class AlreadyRunning(JobTaken):
     """The user has another exclusive job that has not ended."""
 
@@ -96,7 +100,7 @@ def opened(database: Database) -> "AbstractAsyncContextManager[Pool]":
         StoreUnavailable: There is neither.
     """
     database = database or os.environ.get("DATABASE_URL")
-    if database is None:
+    if not database:
         raise StoreUnavailable("no database was given, and DATABASE_URL is not set")
     return opened_pool(database, connections_max=1) if isinstance(database, str) else nullcontext(database)
 
@@ -110,16 +114,26 @@ async def new(
     label: str | None,
     exclusive: bool,
     known: Mapping[str, int],
+    or_again: bool,
 ) -> Claim:
-    """A new job, or the user's pending one with *job_id*.
+    """A new job, or the user's pending one with *job_id*; with *or_again* also one that was given up.
 
     Raises:
         AlreadyRunning: It would be the user's second exclusive one.
-        JobTaken: There is one with *job_id* that is not pending, or another user's.
+        JobEnded: There was one with *job_id*.
+        JobTaken: There is one that is not pending, or another user's.
         UnknownUser: *user_id* is not in `users`.
     """
     values = (user_id, label, exclusive, json.dumps(known))
-    return await _claim(pool, NEW, job_id or uuid.uuid4(), lease_seconds, *values)
+    job_id = job_id or uuid.uuid4()
+    try:
+        return await _claim(pool, NEW, job_id, lease_seconds, *values)
+    except AlreadyRunning:
+        raise
+    except JobTaken:
+        if or_again:
+            return await again(pool, job_id, lease_seconds, user_id=user_id)
+        raise
 
 
 async def pending(pool: "Pool", job_id: UUID, lease_seconds: float, *, known: Mapping[str, int]) -> Claim:
@@ -164,7 +178,8 @@ async def _taken(pool: "Pool", job_id: UUID) -> JobTaken:
         reason = f"it is {status}"
     else:
         reason = f"it is {status}, by another worker or for another user"
-    return JobTaken(f"job {job_id} is not to be had: {reason}", status)
+    kind = JobEnded if status in (Status.COMPLETED, Status.CANCELLED) else JobTaken
+    return kind(f"job {job_id} is not to be had: {reason}", status)
 
 
 async def _claimed_row(pool: "Pool", statement: str, *values: object) -> "asyncpg.Record | None":
