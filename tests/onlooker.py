@@ -42,6 +42,13 @@ class Database:
                 pass
         return await self.row_when(job_id, **columns)
 
+    async def only_row_when(self, **columns: Any) -> dict[str, Any]:
+        """As `row_when`, of the one job that there is, or will be."""
+        with anyio.fail_after(30):
+            while (job_id := await self.connection.fetchval("SELECT id FROM bulk_enrichment_jobs")) is None:
+                pass
+        return await self.row_when(job_id, **columns)
+
     async def beat(self, job_id: UUID) -> None:
         """Wait until the worker has written its row again, and so has read what stood there before."""
         beats = [(await self.row(job_id))["heartbeat_at"]]

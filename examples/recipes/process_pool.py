@@ -47,14 +47,18 @@ def statuses_of_all(paths: list[Path], user_id: UUID, pool: ProcessPoolExecutor)
     found = Counter[str]()
     with in_thread(Job.start(user_id=user_id, total=len(paths), label="Read logs")) as job:
         futures = {pool.submit(statuses, path): path for path in paths}
-        for future in as_completed(futures):
-            try:
-                found += future.result()
-            except (OSError, ValueError) as error:
-                print(f"{futures[future].name}: {error}", file=sys.stderr)
-                job.advance(failed=1)
-            else:
-                job.advance(completed=1)
+        try:
+            for future in as_completed(futures):
+                try:
+                    found += future.result()
+                except (OSError, ValueError) as error:
+                    print(f"{futures[future].name}: {error}", file=sys.stderr)
+                    job.advance(failed=1)
+                else:
+                    job.advance(completed=1)
+        finally:
+            # After a cancel, what has not begun need not begin.
+            pool.shutdown(wait=False, cancel_futures=True)
     return found
 
 
@@ -76,6 +80,3 @@ if __name__ == "__main__":
             print(f"{status} {times:8,}")
     except (InvalidJob, JobCancelled, LeaseLost, StoreUnavailable, UnknownUser) as error:
         sys.exit(str(error))
-    finally:
-        # What has not begun need not begin, if this is a cancel.
-        pool.shutdown(cancel_futures=True)
