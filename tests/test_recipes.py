@@ -1,6 +1,7 @@
 """The recipes that back-end developers copy, run as they run them, on a real PostgreSQL."""
 
 import gzip
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -98,7 +99,7 @@ async def test_the_pool_adds_up_what_its_children_found(database: Database, tmp_
     async with program(database, "process_pool.py", *logs, "--user-id", database.user_id) as worker:
         assert await worker.ended() == 0
     assert worker.said.splitlines() == [
-        "5.log: line 1 is not in the Common Log Format",
+        "5.log: no line is in the Common Log Format",
         "200       15",
         "404        5",
     ]
@@ -129,6 +130,21 @@ async def test_the_pool_says_that_a_child_was_killed(database: Database, tmp_pat
         assert await worker.ended() == 1
     job = await database.only_row_when(status="failed")
     assert job["error"].startswith("BrokenProcessPool: A process in the process pool was terminated abruptly")
+
+
+@pytest.mark.parametrize("recipe", ["asyncio_worker.py", "process_pool.py"])
+async def test_ctrl_c_ends_the_job(database: Database, tmp_path: Path, recipe: str) -> None:
+    """Ctrl-C goes to all processes of a terminal at once, and the parent alone may hear it."""
+    slow = SlowFile(tmp_path / "slow")
+    async with program(database, recipe, slow.path, "--user-id", database.user_id) as worker:
+        job = await database.only_row_when(status="running")
+        await database.beat(job["id"])
+        os.killpg(worker.process.pid, signal.SIGINT)
+        job = await database.only_row_when(status="cancelled")
+        # Neither a thread nor a child that reads is stopped; the program ends when it has read.
+        await slow.come("slow")
+        assert await worker.ended() == -signal.SIGINT
+    assert summary(job) == ("cancelled", "worker", 1, 0, 0)
 
 
 @asynccontextmanager

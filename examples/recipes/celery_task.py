@@ -35,18 +35,13 @@ if app.conf.broker_url == "filesystem://":
 @app.task(name="checksums", bind=True, acks_late=True, reject_on_worker_lost=True, max_retries=None)
 def checksums(self: Task, paths: list[str], user_id: str) -> None:
     """Write a `.sha256` beside each file. What was done since the cursor was saved is done twice: no harm."""
+    begin = Job.start(
+        user_id=user_id, total=len(paths), job_id=self.request.id, or_resume=True, lease_seconds=LEASE_SECONDS
+    )
     try:
-        with in_thread(
-            Job.start(
-                user_id=user_id,
-                job_id=self.request.id,
-                or_resume=True,
-                total=len(paths),
-                label="Checksums",
-                lease_seconds=LEASE_SECONDS,
-            )
-        ) as job:
-            for place, path in enumerate(paths[job.cursor or 0 :], 1 + (job.cursor or 0)):
+        with in_thread(begin) as job:
+            done = job.cursor or 0
+            for place, path in enumerate(paths[done:], done + 1):
                 try:
                     checksum = hashlib.sha256(Path(path).read_bytes()).hexdigest()
                     Path(f"{path}.sha256").write_text(f"{checksum}\n", encoding="ascii")

@@ -32,14 +32,16 @@ STATUS = re.compile(r'" (\d{3}) (?:\d+|-)')
 
 def statuses(path: Path) -> Counter[str]:
     """How often each HTTP status occurs in an access log; this runs in a child."""
-    found = Counter[str]()
     with path.open(encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, 1):
-            match = STATUS.search(line)
-            if match is None:
-                raise ValueError(f"line {number} is not in the Common Log Format")
-            found[match[1]] += 1
+        found = Counter(match[1] for line in lines if (match := STATUS.search(line)))
+    if not found:
+        raise ValueError("no line is in the Common Log Format")
     return found
+
+
+def ignore_ctrl_c() -> None:
+    """Leave it to the parent, whose job it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def statuses_of_all(paths: list[Path], user_id: UUID, pool: ProcessPoolExecutor) -> Counter[str]:
@@ -68,13 +70,8 @@ if __name__ == "__main__":
     parser.add_argument("--user-id", type=UUID, required=True, help="whose screens show it")
     parser.add_argument("--processes", type=int, help="how many at the same time (one for each processor)")
     given = parser.parse_args()
-    # Spawned: a fork would copy locks that other threads hold. Ctrl-C is for the parent to hear.
-    pool = ProcessPoolExecutor(
-        given.processes,
-        get_context("spawn"),
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    )
+    # Spawned, since a fork would copy locks that other threads hold.
+    pool = ProcessPoolExecutor(given.processes, get_context("spawn"), ignore_ctrl_c)
     try:
         for status, times in sorted(statuses_of_all(given.files, given.user_id, pool).items()):
             print(f"{status} {times:8,}")
