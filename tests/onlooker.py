@@ -1,6 +1,8 @@
 """A test's database as somebody beside the worker sees it: rows that change, and requests of a person."""
 
 import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -58,6 +60,20 @@ class Database:
                 beat = (await self.row(job_id))["heartbeat_at"]
                 if beat != beats[-1]:
                     beats.append(beat)
+
+    @asynccontextmanager
+    async def held_up(self) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+        """Let no job be started within the block; gives what waits until somebody tries."""
+
+        async def tried() -> None:
+            waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = $1::regclass)"
+            with anyio.fail_after(20):
+                while not await self.connection.fetchval(waiting, "bulk_enrichment_jobs"):
+                    pass
+
+        async with self.connection.transaction():
+            await self.connection.execute("LOCK TABLE bulk_enrichment_jobs IN SHARE MODE")
+            yield tried
 
     async def ask(self, job_id: UUID, request: str) -> None:
         """What `POST /v1/jobs/{id}/…` writes."""

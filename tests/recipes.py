@@ -1,5 +1,6 @@
 """The recipes as people run them: processes of their own, and files that take as long as a test wants."""
 
+import errno
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ from subprocess import PIPE, STDOUT
 
 import anyio
 import anyio.abc
-import anyio.to_thread
+import anyio.lowlevel
 
 from tests.onlooker import Database
 
@@ -90,6 +91,17 @@ class SlowFile:
         self.path = path
 
     async def come(self, content: str) -> None:
-        """Let it be read."""
+        """Let it be read, once somebody waits for it."""
         with anyio.fail_after(WAIT_SECONDS_MAX):
-            await anyio.to_thread.run_sync(self.path.write_text, content, abandon_on_cancel=True)
+            while True:
+                try:
+                    # It does not wait, so that a test that fails cannot hang; ENXIO: nobody reads (fifo(7)).
+                    pipe = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+                except OSError as error:
+                    if error.errno != errno.ENXIO:
+                        raise
+                    await anyio.lowlevel.checkpoint()
+                else:
+                    break
+        os.write(pipe, content.encode())
+        os.close(pipe)

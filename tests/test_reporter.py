@@ -575,3 +575,38 @@ async def test_a_second_exclusive_job_has_to_wait(database: Database) -> None:
         with pytest.raises(AlreadyRunning):
             async with Job.resume(database.dsn, failed.id):
                 pytest.fail("it was resumed")
+
+
+async def test_a_job_that_is_cancelled_while_it_starts_has_ended(database: Database) -> None:
+    """Ctrl-C, a timeout or a failing sibling may come at any moment, and the row is written or is not."""
+
+    async def work() -> None:
+        async with Job.start(database.dsn, user_id=database.user_id):
+            await anyio.sleep_forever()
+
+    working = asyncio.create_task(work())
+    async with database.held_up() as tried:
+        await tried()
+        working.cancel()
+    with anyio.fail_after(20), pytest.raises(asyncio.CancelledError):
+        await working
+    row = await database.only_row_when()
+    assert (row["status"], row["ended_by"]) == ("cancelled", "worker")
+
+
+async def test_a_timeout_while_a_job_starts_is_a_timeout(database: Database) -> None:
+    """What is put off must still be told from being cancelled by somebody else."""
+
+    async def work() -> None:
+        async with asyncio.timeout(0.01), Job.start(database.dsn, user_id=database.user_id):
+            await anyio.sleep_forever()
+
+    working = asyncio.create_task(work())
+    async with database.held_up() as tried:
+        await tried()
+        # It is long over by the time that the row can be written.
+        for _ in range(100):
+            await tried()
+    with anyio.fail_after(20), pytest.raises(TimeoutError):
+        await working
+    assert (await database.only_row_when())["status"] == "cancelled"

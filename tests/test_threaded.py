@@ -1,6 +1,7 @@
 """A job for code without an event loop: counted here, written by a thread of its own."""
 
 import asyncio
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 
 from progress_service import InvalidJob, Job, JobCancelled, LeaseLost, ThreadedJob, in_thread
 from tests.onlooker import Database
+from tests.postgres import connected, new_user
 
 pytestmark = pytest.mark.anyio
 
@@ -78,6 +80,33 @@ async def test_the_row_is_written_while_the_code_computes(database: Database) ->
     await database.beat(job_id)
     is_seen.set()
     await task
+
+
+def test_ctrl_c_while_a_job_starts_ends_it(dsn: str) -> None:
+    """The thread that starts it knows nothing of Ctrl-C, which comes in the one that waits for it."""
+
+    async def user() -> UUID:
+        async with connected(dsn) as connection:
+            return await new_user(connection)
+
+    async def interrupt() -> None:
+        async with connected(dsn) as connection:
+            database = Database(dsn, connection, user_id)
+            async with database.held_up() as tried:
+                held_up.set()
+                await tried()
+                signal.raise_signal(signal.SIGINT)
+            rows.append(await database.only_row_when(status="cancelled"))
+
+    user_id, held_up, rows = asyncio.run(user()), threading.Event(), list[dict[str, Any]]()
+    interrupting = threading.Thread(target=asyncio.run, args=(interrupt(),))
+    interrupting.start()
+    assert held_up.wait(20)
+    with pytest.raises(KeyboardInterrupt):  # noqa: SIM117
+        with in_thread(Job.start(dsn, user_id=user_id)):
+            interrupting.join()
+    interrupting.join()
+    assert rows[0]["ended_by"] == "worker"
 
 
 def test_it_works_where_an_event_loop_runs_already(dsn: str) -> None:

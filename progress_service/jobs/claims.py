@@ -4,10 +4,11 @@ Whoever gets it gets a lease: a token of its own that every later write must sho
 the token, and so shuts out the worker that had it before.
 """
 
+import asyncio
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -158,13 +159,29 @@ async def again(pool: "Pool", job_id: UUID, lease_seconds: float, *, user_id: UU
 async def _claim(pool: "Pool", statement: str, job_id: UUID, *values: object) -> Claim:
     """Execute a statement to its end, also when cancelled: no job shall start of which nobody knows."""
     lease = uuid.uuid4()
-    with anyio.CancelScope(shield=True):
-        row = await _claimed_row(pool, statement, job_id, lease, *values)
+    row = await _to_its_end(_claimed_row(pool, statement, job_id, lease, *values))
     if row is None:
         raise await _taken(pool, job_id)
     cursor = row["cursor"] and json.loads(row["cursor"])
     requested = row["requested"] and Request(row["requested"])
     return Claim(job_id, lease, json.loads(row["progress"]), cursor, requested)
+
+
+async def _to_its_end(work: "Coroutine[Any, Any, asyncpg.Record | None]") -> "asyncpg.Record | None":
+    """Do *work*, whoever cancels meanwhile: a scope of anyio comes again, and asyncio's own is put off."""
+    task, this = asyncio.create_task(work), asyncio.current_task()
+    assert this is not None
+    put_off = 0
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError:
+                this.uncancel()
+                put_off += 1
+    for _ in range(put_off):
+        this.cancel()
+    return task.result()
 
 
 async def _taken(pool: "Pool", job_id: UUID) -> JobTaken:

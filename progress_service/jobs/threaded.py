@@ -110,5 +110,15 @@ def in_thread(begin: AbstractAsyncContextManager[Job]) -> Iterator[ThreadedJob]:
 
     Give them a DSN, or nothing, and no pool: a pool belongs to the event loop that opened it.
     """
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(begin) as job:
-        yield ThreadedJob(job, portal)
+    with start_blocking_portal() as portal:
+        beginning = portal.start_task_soon(begin.__aenter__)
+        cause: BaseException | None = None
+        try:
+            yield ThreadedJob(beginning.result(), portal)
+        except BaseException as error:
+            cause = error
+            raise
+        finally:
+            # Ctrl-C may come while the job is being started, and started it will be all the same.
+            if beginning.exception() is None:
+                portal.call(begin.__aexit__, type(cause) if cause else None, cause, None)
