@@ -43,7 +43,15 @@ LOOK_UP = "SELECT bulk_enrichment_job_report(job) FROM bulk_enrichment_jobs AS j
 SEND = "SELECT pg_notify($1, $2)"
 
 # What may go wrong between here and PostgreSQL. Anything else is a mistake of ours and must not be hidden.
-Outage = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, IntakeClosedError)
+# asyncpg's internal error is what a connection gives that was interrupted while PostgreSQL stood still.
+Outage = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    IntakeClosedError,
+)
 
 
 class SessionSilentError(TimeoutError):
