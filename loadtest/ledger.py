@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PAUSE_SECONDS = 0.05
 ENDS = ("completed", "failed", "cancelled")
 STEPS_MAX = 20
+OUTAGE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 BEGIN = """
     INSERT INTO bulk_enrichment_jobs (id, user_id, label, status, progress)
@@ -93,7 +94,7 @@ class Ledger:
                 async with self._turn:
                     connection = await self._connected()
                     await connection.execute(statement, *values, timeout=2.0)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except OUTAGE:
                 self.forget()
                 await anyio.sleep(PAUSE_SECONDS)
             else:
