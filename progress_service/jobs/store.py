@@ -247,7 +247,7 @@ def spoken() -> Iterator[None]:
         asyncpg.InterfaceError,
         asyncpg.InternalClientError,
     ) as error:
-        # ValueError is what asyncpg makes of some DSNs, and the internal error is what it says of a connection
+        # ValueError is what asyncpg makes of some DSNs, and its internal error what it says of a connection
         # that was interrupted while PostgreSQL stood still.
         raise StoreUnavailable(f"PostgreSQL cannot be used: {_line(error)}") from error
 
