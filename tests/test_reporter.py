@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID, uuid4
 
@@ -445,6 +446,15 @@ async def test_progress_is_written_at_most_four_times_a_second(database: Databas
     assert (await database.row(job.id))["progress"]["completed"] == job.progress.completed
 
 
+async def test_a_worker_that_holds_up_the_loop_is_written_all_the_same(database: Database) -> None:
+    """Many a worker calls what blocks; it must neither be taken for dead nor be out of its user's reach."""
+    async with Job.start(database.dsn, user_id=database.user_id) as job:
+        for _ in range(50):
+            time.sleep(0.03)  # noqa: ASYNC251 - this is what such a worker does.
+            await job.advance(completed=1)
+        assert job.writes >= 3
+
+
 async def test_a_worker_that_was_killed_is_followed_by_another_at_its_cursor(database: Database) -> None:
     """Nothing is done twice and nothing left out; the first worker, should it come back, writes no more."""
     first = Job.start(database.dsn, user_id=database.user_id, total=10, lease_seconds=0.2)
@@ -470,6 +480,100 @@ async def test_a_worker_that_was_killed_is_followed_by_another_at_its_cursor(dat
         10,
         {"row": 10},
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "requested", "after"),
+    [("running", "cancel", "cancelled"), ("running", "pause", "paused"), ("paused", None, "paused")],
+)
+async def test_what_was_asked_of_a_lost_worker_is_asked_of_the_next(
+    database: Database, status: str, requested: str | None, after: str
+) -> None:
+    """The person pressed the button once, and cannot know that there were two workers."""
+    lost = await database.pending()
+    await database.connection.execute(
+        "UPDATE bulk_enrichment_jobs SET status = $1, requested = $2, lease_token = gen_random_uuid(), "
+        "heartbeat_at = now() - interval '1 hour'",
+        status,
+        requested,
+    )
+
+    async def work() -> None:
+        with suppress(JobCancelled):
+            async with Job.resume(database.dsn, lost) as job:
+                await until_stopped(job)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(work)
+        row = await database.row_when(lost, status=after)
+        tasks.cancel_scope.cancel()
+    assert row["ended_by"] == ("user" if after == "cancelled" else None)
+
+
+async def test_what_was_asked_before_there_was_a_worker_is_heeded_at_its_first_step(
+    database: Database,
+) -> None:
+    """A quick worker would be done before its first write told it."""
+    job_id = await database.pending()
+    await database.ask(job_id, "cancel")
+
+    async def work() -> None:
+        async with Job.take_up(database.dsn, job_id) as job:
+            await job.advance(completed=1)
+
+    with pytest.raises(JobCancelled):
+        await work()
+    assert (await database.row(job_id))["status"] == "cancelled"
+
+
+async def test_what_a_person_has_cancelled_is_not_gone_on_with(database: Database) -> None:
+    """A worker that is started again by its supervisor must not revive it; one that was stopped goes on."""
+    job_id = uuid4()
+
+    async def work() -> None:
+        async with Job.start(database.dsn, user_id=database.user_id, job_id=job_id) as job:
+            await database.ask(job_id, "cancel")
+            await until_stopped(job)
+
+    with pytest.raises(JobCancelled):
+        await work()
+    with pytest.raises(JobTaken, match="it is cancelled") as caught:
+        async with Job.resume(database.dsn, job_id):
+            pytest.fail("it was resumed")
+    assert caught.value.status == "cancelled"
+
+    with anyio.CancelScope() as scope:
+        async with Job.start(database.dsn, user_id=database.user_id) as stopped:
+            scope.cancel()
+            await anyio.sleep_forever()
+    async with Job.resume(database.dsn, stopped.id):
+        assert (await database.row(stopped.id))["status"] == "running"
+
+
+async def test_saved_is_saved_and_still_ours(database: Database) -> None:
+    """Before something happens that must happen once, a worker has to know that the job is its own."""
+    async with Job.start(database.dsn, user_id=database.user_id) as job:
+        for completed in range(1, 4):
+            await job.advance(completed=1, cursor=completed)
+            await job.save()
+            row = await database.row(job.id)
+            assert (row["progress"]["completed"], row["cursor"]) == (completed, str(completed))
+        # It writes although nothing has changed, since that alone tells whose the job is.
+        writes = job.writes
+        await job.save()
+        assert job.writes > writes
+
+    async def lose() -> None:
+        async with Job.start(database.dsn, user_id=database.user_id) as taken:
+            await taken.save()
+            await database.connection.execute(
+                "UPDATE bulk_enrichment_jobs SET lease_token = gen_random_uuid() WHERE id = $1", taken.id
+            )
+            await taken.save()
+            pytest.fail("it was saved")
+
+    with pytest.raises(LeaseLost):
+        await lose()
 
 
 async def test_batches_are_told_one_by_one(database: Database) -> None:

@@ -16,6 +16,7 @@ from uuid import UUID
 import anyio
 import asyncpg
 
+from progress_service.core.model import Request, Status
 from progress_service.jobs.store import ONE_EXCLUSIVE, StoreUnavailable, acquired, opened_pool
 
 if TYPE_CHECKING:
@@ -35,29 +36,42 @@ NEW = """
         SET lease_token = $2, lease_seconds = $3, heartbeat_at = now(),
             status = 'running', progress = job.progress || $7::jsonb, label = coalesce($5, job.label)
         WHERE job.status = 'pending' AND job.user_id = excluded.user_id
-    RETURNING progress::text, cursor::text
+    RETURNING progress::text, cursor::text, requested
 """
 PENDING = """
     UPDATE bulk_enrichment_jobs
     SET lease_token = $2, lease_seconds = $3, heartbeat_at = now(),
         status = 'running', progress = progress || $4::jsonb
     WHERE id = $1 AND status = 'pending'
-    RETURNING progress::text, cursor::text
+    RETURNING progress::text, cursor::text, requested
 """
+# What was asked of the worker that is gone is asked of the next; a job that a person has paused stays paused.
 AGAIN = """
     UPDATE bulk_enrichment_jobs
-    SET lease_token = $2, lease_seconds = $3, heartbeat_at = now(),
-        status = 'running', error = NULL, requested = NULL, ended_by = NULL
-    WHERE id = $1 AND (
-        status IN ('pending', 'failed', 'cancelled')
+    SET lease_token = $2, lease_seconds = $3, heartbeat_at = now(), status = 'running', error = NULL,
+        requested = CASE WHEN status = 'paused' THEN coalesce(requested, 'pause') ELSE requested END,
+        ended_by = NULL
+    WHERE id = $1 AND ($4::uuid IS NULL OR user_id = $4) AND (
+        status IN ('pending', 'failed')
+        OR status = 'cancelled' AND ended_by IS DISTINCT FROM 'user'
         OR status IN ('running', 'paused')
             AND coalesce(heartbeat_at < now() - make_interval(secs => lease_seconds), true))
-    RETURNING progress::text, cursor::text
+    RETURNING progress::text, cursor::text, requested
 """
+LOOK = "SELECT status FROM bulk_enrichment_jobs WHERE id = $1"
 
 
 class JobTaken(Exception):
-    """The job is not to be had: it runs elsewhere, has ended, is not this user's, or is not there."""
+    """The job is not to be had: it runs elsewhere, has ended, is not this user's, or is not there.
+
+    Args:
+        message: Which job, and why.
+        status: Its status a moment later; None if it is not there.
+    """
+
+    def __init__(self, message: str, status: Status | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class AlreadyRunning(JobTaken):
@@ -72,6 +86,7 @@ class Claim:
     lease: UUID
     progress: Mapping[str, Any]
     cursor: Any
+    requested: Request | None
 
 
 def opened(database: Database) -> "AbstractAsyncContextManager[Pool]":
@@ -116,14 +131,14 @@ async def pending(pool: "Pool", job_id: UUID, lease_seconds: float, *, known: Ma
     return await _claim(pool, PENDING, job_id, lease_seconds, json.dumps(known))
 
 
-async def again(pool: "Pool", job_id: UUID, lease_seconds: float) -> Claim:
-    """A job that was given up: by a person, or by a worker that failed or is silent beyond its lease.
+async def again(pool: "Pool", job_id: UUID, lease_seconds: float, *, user_id: UUID | None) -> Claim:
+    """A job that was given up: by a worker that failed, was stopped, or is silent beyond its lease.
 
     Raises:
         AlreadyRunning: It is exclusive, and the user has another one by now.
-        JobTaken: Its worker lives, or it is completed.
+        JobTaken: Its worker lives, it is completed, its user cancelled it, or it is not *user_id*'s.
     """
-    return await _claim(pool, AGAIN, job_id, lease_seconds)
+    return await _claim(pool, AGAIN, job_id, lease_seconds, user_id)
 
 
 async def _claim(pool: "Pool", statement: str, job_id: UUID, *values: object) -> Claim:
@@ -132,8 +147,24 @@ async def _claim(pool: "Pool", statement: str, job_id: UUID, *values: object) ->
     with anyio.CancelScope(shield=True):
         row = await _claimed_row(pool, statement, job_id, lease, *values)
     if row is None:
-        raise JobTaken(f"job {job_id} is not to be had: it runs elsewhere, has ended, or is not there")
-    return Claim(job_id, lease, json.loads(row["progress"]), row["cursor"] and json.loads(row["cursor"]))
+        raise await _taken(pool, job_id)
+    cursor = row["cursor"] and json.loads(row["cursor"])
+    requested = row["requested"] and Request(row["requested"])
+    return Claim(job_id, lease, json.loads(row["progress"]), cursor, requested)
+
+
+async def _taken(pool: "Pool", job_id: UUID) -> JobTaken:
+    """Why a job was not to be had."""
+    async with acquired(pool) as connection:
+        found = await connection.fetchval(LOOK, job_id)
+    status = found and Status(found)
+    if status is None:
+        reason = "there is none"
+    elif status.is_finished:
+        reason = f"it is {status}"
+    else:
+        reason = f"it is {status}, by another worker or for another user"
+    return JobTaken(f"job {job_id} is not to be had: {reason}", status)
 
 
 async def _claimed_row(pool: "Pool", statement: str, *values: object) -> "asyncpg.Record | None":

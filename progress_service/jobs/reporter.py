@@ -37,8 +37,10 @@ Item = TypeVar("Item")
 LEASE_SECONDS = 30.0
 """How long a silent worker is believed to be alive."""
 
-BREATH_CALLS, BREATH_SECONDS = 256, 0.02
+BREATH_SECONDS = 0.02
 """A worker that never waits for anything lets other tasks run this often, so that its progress is written."""
+BREATH_TURNS, BREATH_SECONDS_MAX = 4, 0.002
+"""So many turns of the loop it gives them, and more while a write is on its way, but no longer than that."""
 
 
 class Job:
@@ -58,9 +60,9 @@ class Job:
         self._error: str | None = None
         self._answered: Request | None = None
         self._cursor_text: str | None = None
-        self._calls_left = BREATH_CALLS
         self._breathed_at = time.monotonic()
         self._scribe = Scribe(pool, claim.job_id, claim.lease, self._state, pace)
+        self._scribe.asked = claim.requested
 
     @classmethod
     @asynccontextmanager
@@ -135,18 +137,20 @@ class Job:
         database: Database,
         job_id: UUID | str,
         *,
+        user_id: UUID | str | None = None,
         lease_seconds: float = LEASE_SECONDS,
         pace: Pace = USUAL_PACE,
     ) -> AsyncIterator["Job"]:
         """Go on with a job whose worker failed, was stopped, or has been silent for longer than its lease.
 
         Its counts and its `cursor` are as they were saved last. The worker before is shut out from then on.
+        If *user_id* is given, it must be that user's.
 
         Raises:
-            JobTaken: Its worker lives, or it is completed.
+            JobTaken: Its worker lives, it is completed, its user cancelled it, or it is another user's.
         """
         async with claims.opened(database) as pool:
-            claim = await claims.again(pool, UUID(str(job_id)), lease_seconds)
+            claim = await claims.again(pool, UUID(str(job_id)), lease_seconds, user_id=_uuid(user_id))
             async with _running(cls(pool, claim, pace)) as job:
                 yield job
 
@@ -198,8 +202,7 @@ class Job:
             LeaseLost: The job is no longer ours.
             InvalidJob: A count is no whole number from 0, or more is done than there is; nothing was counted.
         """
-        if self._status.is_finished:
-            raise RuntimeError(f"job {self.id} has ended; nothing can be reported on it")
+        self._must_run()
         if current_batch is not None:
             count("current_batch", current_batch)
         cursor_text = self._cursor_text if cursor is None else json.dumps(cursor)
@@ -213,8 +216,7 @@ class Job:
             self._scribe.write_soon()
         if self._scribe.asked is not None or self._scribe.fault is not None:
             await self.checkpoint()
-        self._calls_left -= 1
-        if not self._calls_left:
+        if time.monotonic() - self._breathed_at >= BREATH_SECONDS:
             await self._breathe()
 
     def add(self, completed: int = 0, failed: int = 0, skipped: int = 0) -> None:
@@ -250,6 +252,20 @@ class Job:
                 case None if self._status is not Status.PAUSED:
                     return
             await self._scribe.news()
+
+    async def save(self) -> None:
+        """Write what has been counted, wait until the row has it, and do what a person has asked for by then.
+
+        Then the job is ours, and is to go on. So this comes before what must happen only once, such as to put
+        a result in its place. It waits for as long as PostgreSQL is away.
+
+        Raises:
+            JobCancelled: A person asked for that.
+            LeaseLost: The job is no longer ours.
+        """
+        self._must_run()
+        await self._scribe.save()
+        await self.checkpoint()
 
     async def batches(self, items: Iterable[Item], size: int) -> AsyncIterator[Sequence[Item]]:
         """The items in batches of at most *size*; what is counted while one is worked on is told for it.
@@ -322,11 +338,20 @@ class Job:
         self._status = status
         self._scribe.write_now()
 
+    def _must_run(self) -> None:
+        if self._status.is_finished:
+            raise RuntimeError(f"job {self.id} has ended; nothing can be reported on it")
+
     async def _breathe(self) -> None:
-        self._calls_left = BREATH_CALLS
-        if time.monotonic() - self._breathed_at >= BREATH_SECONDS:
+        """Let other tasks run. A write takes many turns; one now and then would draw it out to seconds."""
+        began = time.monotonic()
+        turns = 0
+        while turns < BREATH_TURNS or (
+            self._scribe.is_writing and time.monotonic() - began < BREATH_SECONDS_MAX
+        ):
             await asyncio.sleep(0)
-            self._breathed_at = time.monotonic()
+            turns += 1
+        self._breathed_at = time.monotonic()
 
     def _state(self) -> State:
         ended_by = None
