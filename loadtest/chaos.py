@@ -166,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m loadtest chaos", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--faults", type=int, default=100, help="how many, one after the other")
+    parser.add_argument("--faults", type=int, default=100, help="how many; the first are one of each kind")
     parser.add_argument("--browsers", type=int, default=200, help="streams, ten of each user")
     parser.add_argument("--linger", type=float, default=30.0, help="seconds that a finished job stays")
     parser.add_argument(
@@ -179,12 +179,11 @@ def _parser() -> argparse.ArgumentParser:
 async def _run(asked: argparse.Namespace, folder: Path) -> tuple[Scene, list[Figure]]:
     console = Console()
     async with _staged(asked, folder) as scene:
-        names, weights = list(FAULTS), [weight for _, weight in FAULTS.values()]
+        names = _order(scene.chance, asked.faults)
         with console.status("everybody takes their place") as status:
             await _seen_by_all(scene, "start")
             scene.recoveries.clear()
-            for number in range(1, asked.faults + 1):
-                (name,) = scene.chance.choices(names, weights)
+            for number, name in enumerate(names, 1):
                 status.update(f"{number} of {asked.faults}: {name}")
                 await FAULTS[name][0](scene)
                 await _seen_by_all(scene, name)
@@ -194,47 +193,51 @@ async def _run(asked: argparse.Namespace, folder: Path) -> tuple[Scene, list[Fig
         return scene, _figures(scene)
 
 
+def _order(chance: random.Random, faults: int) -> list[str]:
+    """What breaks, one after the other: each kind once, and then by weight."""
+    once = chance.sample([*FAULTS], len(FAULTS))
+    more = chance.choices([*FAULTS], [weight for _, weight in FAULTS.values()], k=faults)
+    return [*once, *more][:faults]
+
+
 @asynccontextmanager
 async def _staged(asked: argparse.Namespace, folder: Path) -> AsyncIterator[Scene]:
     """Everything up and running: workers write, and browsers watch."""
     chance = random.Random(asked.seed)  # noqa: S311 - the same for the same seed; guards nothing.
-    database, way = Database(folder / "postgres", SETTINGS), Way()
+    port = _free_port()
+    database = Database(folder / "postgres", SETTINGS)
     await database.start()
     await apply_schema(database.dsn, schema_text())
-    way.target = database.dsn
-    port, way_port = _free_port(), await way.open()
-    service = Service(
-        port,
-        {
-            "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{way_port}/postgres",
-            "PROGRESS_JWT_SECRET": SECRET,
-            "PROGRESS_LINGER_SECONDS": str(asked.linger),
-        },
-        folder / "service.log",
-    )
+    way = Way(database.dsn)
     ledgers = await _ledgers(database.dsn, asked.browsers // 10 or 1, chance)
     browsers = {
         ledger: [Browser(ledger.owner, _token(ledger), port) for _ in range(min(10, asked.browsers))]
         for ledger in ledgers
     }
-    scene = Scene(database, way, service, ledgers, browsers, chance)
-    try:
-        await service.start()
-        async with anyio.create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(way.run)
+        settings = {
+            "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{way.port}/postgres",
+            "PROGRESS_JWT_SECRET": SECRET,
+            "PROGRESS_LINGER_SECONDS": str(asked.linger),
+        }
+        service = Service(port, settings, folder / "service.log")
+        scene = Scene(database, way, service, ledgers, browsers, chance)
+        try:
+            await service.start()
             for browser in scene.everyone:
                 tasks.start_soon(browser.run)
             for ledger in ledgers:
                 ledger.go_on()
                 tasks.start_soon(ledger.run)
             yield scene
+        finally:
             tasks.cancel_scope.cancel()
-    finally:
-        with anyio.CancelScope(shield=True):
-            await service.kill()
-            await way.close()
-            for ledger in ledgers:
-                ledger.forget()
-            await database.stop()
+            with anyio.CancelScope(shield=True):
+                await service.kill()
+                for ledger in ledgers:
+                    ledger.forget()
+                await database.stop()
 
 
 async def _ledgers(dsn: str, users: int, chance: random.Random) -> list[Ledger]:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 import anyio.to_thread
 import psutil
+from anyio.abc import SocketAttribute, SocketStream, TaskStatus
 
 from progress_service.embedded import embedded_postgres
 
@@ -68,34 +69,35 @@ class Database:
 
 
 class Way:
-    """The network between the service and PostgreSQL, as a proxy that can be cut, slow and deaf."""
+    """The network between the service and PostgreSQL, as a proxy that can be cut, slow and deaf.
 
-    def __init__(self) -> None:
+    Args:
+        dsn: The PostgreSQL that it leads to, on a Unix socket.
+    """
+
+    def __init__(self, dsn: str) -> None:
         self.delay_seconds = 0.0
-        self.target = ""
+        self.port = 0
+        folder = parse_qs(urlsplit(dsn).query)["host"][0]
+        self._socket = f"{folder}/.s.PGSQL.5432"
         self._links: set[_Link] = set()
-        self._server: asyncio.Server | None = None
         self._connected = anyio.Event()
 
-    async def open(self) -> int:
-        """Listen on a free port of this machine, and give it."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        return int(self._server.sockets[0].getsockname()[1])
-
-    async def close(self) -> None:
-        """Cut everything, and listen no more."""
-        assert self._server is not None
-        self._server.close()
-        self.cut()
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Pass on what comes to `port`, which is a free one of this machine, until cancelled."""
+        async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+            self.port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - this is not Django's.
+            task_status.started()
+            await listener.serve(self._accept)
 
     def cut(self) -> None:
-        """Reset every connection."""
-        for link in list(self._links):
+        """Break off every connection."""
+        for link in self._links:
             link.cut()
 
     def go_deaf(self) -> None:
         """Pass nothing on any more in either direction, and close nothing; new connections are well."""
-        for link in list(self._links):
+        for link in self._links:
             link.is_deaf = True
 
     async def next_connection(self) -> None:
@@ -103,66 +105,49 @@ class Way:
         self._connected = anyio.Event()
         await self._connected.wait()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        parts = urlsplit(self.target)
-        folder = parse_qs(parts.query)["host"][0]
-        try:
-            onward = await asyncio.open_unix_connection(f"{folder}/.s.PGSQL.5432")
-        except OSError:
-            writer.transport.abort()
-            return
-        self._connected.set()
-        link = _Link(self, (reader, writer), onward)
-        self._links.add(link)
-        try:
-            # Cancelled when the loop ends, which asyncio's streams would print as a mistake.
-            with contextlib.suppress(asyncio.CancelledError):
-                await link.carry()
-        finally:
-            self._links.discard(link)
-
-
-End = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+    async def _accept(self, near: SocketStream) -> None:
+        async with near:
+            try:
+                far = await anyio.connect_unix(self._socket)
+            except OSError:
+                return
+            self._connected.set()
+            link = _Link(self)
+            self._links.add(link)
+            try:
+                async with far:
+                    await link.carry(near, far)
+            finally:
+                self._links.discard(link)
 
 
 class _Link:
     """One connection that is passed on."""
 
-    def __init__(self, way: Way, near: End, far: End) -> None:
+    def __init__(self, way: Way) -> None:
         self.is_deaf = False
         self._way = way
-        self._ends = (near, far)
+        self._scope = anyio.CancelScope()
 
-    async def carry(self) -> None:
+    async def carry(self, near: SocketStream, far: SocketStream) -> None:
         """Pass on what comes from either end, until one closes."""
-        (near_in, near_out), (far_in, far_out) = self._ends
-        tasks = [
-            asyncio.create_task(self._pass(near_in, far_out)),
-            asyncio.create_task(self._pass(far_in, near_out)),
-        ]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self.cut()
+        with self._scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._pass, near, far)
+                tasks.start_soon(self._pass, far, near)
 
     def cut(self) -> None:
-        """Reset both ends."""
-        for _, writer in self._ends:
-            writer.transport.abort()
+        """Break it off at both ends."""
+        self._scope.cancel()
 
-    async def _pass(self, incoming: asyncio.StreamReader, outgoing: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while chunk := await incoming.read(CHUNK_BYTES):
-                if self._way.delay_seconds:
-                    await asyncio.sleep(self._way.delay_seconds)
+    async def _pass(self, incoming: SocketStream, outgoing: SocketStream) -> None:
+        with contextlib.suppress(OSError, anyio.BrokenResourceError):
+            async for chunk in incoming:
+                await anyio.sleep(self._way.delay_seconds)
                 if self.is_deaf:
-                    # Whoever waits here for ever is cancelled when the link is cut.
-                    await asyncio.get_running_loop().create_future()
-                outgoing.write(chunk)
-                await outgoing.drain()
+                    await anyio.sleep_forever()
+                await outgoing.send(chunk)
+        self.cut()
 
 
 class Service:
