@@ -5,70 +5,26 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
 import anyio
 import anyio.lowlevel
-import asyncpg
 import pytest
 
 from progress_service.jobs.claims import AlreadyRunning, JobTaken
 from progress_service.jobs.outcomes import ERROR_CHARACTERS_MAX, JobCancelled
 from progress_service.jobs.reporter import Job
 from progress_service.jobs.scribe import LeaseLost, Pace
-from progress_service.jobs.store import InvalidJob, JobStore, StoreUnavailable, UnknownUser, opened_pool
-from tests.postgres import connected, new_user
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+from progress_service.jobs.store import InvalidJob, StoreUnavailable, UnknownUser, opened_pool
+from tests.onlooker import Database
+from tests.postgres import new_user
 
 pytestmark = pytest.mark.anyio
 
 Begin: TypeAlias = "Callable[[str, UUID, UUID], AbstractAsyncContextManager[Job]]"
 
 COUNTS = {"total": 0, "completed": 0, "failed": 0, "current_batch": 0}
-
-
-class Database:
-    """The test's database, as an onlooker sees it."""
-
-    def __init__(self, dsn: str, connection: "asyncpg.Connection[asyncpg.Record]", user_id: UUID) -> None:
-        self.dsn = dsn
-        self.connection = connection
-        self.user_id = user_id
-
-    async def row(self, job_id: UUID) -> dict[str, Any]:
-        """A job's row."""
-        row = await self.connection.fetchrow("SELECT * FROM bulk_enrichment_jobs WHERE id = $1", job_id)
-        assert row is not None
-        return {**row, "progress": json.loads(row["progress"])}
-
-    async def row_when(self, job_id: UUID, **columns: Any) -> dict[str, Any]:
-        """A job's row, once it says that; a key of progress is meant where there is no such column."""
-        with anyio.fail_after(20):
-            while True:
-                row = await self.row(job_id)
-                if all(row.get(name, row["progress"].get(name)) == value for name, value in columns.items()):
-                    return row
-
-    async def ask(self, job_id: UUID, request: str) -> None:
-        """What `POST /v1/jobs/{id}/…` writes."""
-        await self.connection.execute(
-            "UPDATE bulk_enrichment_jobs SET requested = $2 WHERE id = $1", job_id, request
-        )
-
-    async def pending(self, **values: Any) -> UUID:
-        """A job that waits for its worker, as `POST /v1/jobs` makes it."""
-        async with JobStore.open(self.dsn) as jobs:
-            return UUID(json.loads(await jobs.create(self.user_id, **values))["id"])
-
-
-@pytest.fixture
-async def database(dsn: str) -> "AsyncIterator[Database]":
-    """The test's database, with one user."""
-    async with connected(dsn) as connection:
-        yield Database(dsn, connection, await new_user(connection))
 
 
 async def test_a_worker_writes_its_job_from_start_to_end(database: Database) -> None:
@@ -619,3 +575,38 @@ async def test_a_second_exclusive_job_has_to_wait(database: Database) -> None:
         with pytest.raises(AlreadyRunning):
             async with Job.resume(database.dsn, failed.id):
                 pytest.fail("it was resumed")
+
+
+async def test_a_job_that_is_cancelled_while_it_starts_has_ended(database: Database) -> None:
+    """Ctrl-C, a timeout or a failing sibling may come at any moment, and the row is written or is not."""
+
+    async def work() -> None:
+        async with Job.start(database.dsn, user_id=database.user_id):
+            await anyio.sleep_forever()
+
+    working = asyncio.create_task(work())
+    async with database.held_up() as tried:
+        await tried()
+        working.cancel()
+    with anyio.fail_after(20), pytest.raises(asyncio.CancelledError):
+        await working
+    row = await database.only_row_when()
+    assert (row["status"], row["ended_by"]) == ("cancelled", "worker")
+
+
+async def test_a_timeout_while_a_job_starts_is_a_timeout(database: Database) -> None:
+    """What is put off must still be told from being cancelled by somebody else."""
+
+    async def work() -> None:
+        async with asyncio.timeout(0.01), Job.start(database.dsn, user_id=database.user_id):
+            await anyio.sleep_forever()
+
+    working = asyncio.create_task(work())
+    async with database.held_up() as tried:
+        await tried()
+        # It is long over by the time that the row can be written.
+        for _ in range(100):
+            await tried()
+    with anyio.fail_after(20), pytest.raises(TimeoutError):
+        await working
+    assert (await database.only_row_when())["status"] == "cancelled"

@@ -4,10 +4,11 @@ Whoever gets it gets a lease: a token of its own that every later write must sho
 the token, and so shuts out the worker that had it before.
 """
 
+import asyncio
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -74,6 +75,10 @@ class JobTaken(Exception):
         self.status = status
 
 
+class JobEnded(JobTaken):
+    """The job is not to be had, and will not be: it is completed, or was cancelled."""
+
+
 class AlreadyRunning(JobTaken):
     """The user has another exclusive job that has not ended."""
 
@@ -96,7 +101,7 @@ def opened(database: Database) -> "AbstractAsyncContextManager[Pool]":
         StoreUnavailable: There is neither.
     """
     database = database or os.environ.get("DATABASE_URL")
-    if database is None:
+    if not database:
         raise StoreUnavailable("no database was given, and DATABASE_URL is not set")
     return opened_pool(database, connections_max=1) if isinstance(database, str) else nullcontext(database)
 
@@ -110,16 +115,26 @@ async def new(
     label: str | None,
     exclusive: bool,
     known: Mapping[str, int],
+    or_again: bool,
 ) -> Claim:
-    """A new job, or the user's pending one with *job_id*.
+    """A new job, or the user's pending one with *job_id*; with *or_again* also one that was given up.
 
     Raises:
         AlreadyRunning: It would be the user's second exclusive one.
-        JobTaken: There is one with *job_id* that is not pending, or another user's.
+        JobEnded: There was one with *job_id*.
+        JobTaken: There is one that is not pending, or another user's.
         UnknownUser: *user_id* is not in `users`.
     """
     values = (user_id, label, exclusive, json.dumps(known))
-    return await _claim(pool, NEW, job_id or uuid.uuid4(), lease_seconds, *values)
+    job_id = job_id or uuid.uuid4()
+    try:
+        return await _claim(pool, NEW, job_id, lease_seconds, *values)
+    except AlreadyRunning:
+        raise
+    except JobTaken:
+        if or_again:
+            return await again(pool, job_id, lease_seconds, user_id=user_id)
+        raise
 
 
 async def pending(pool: "Pool", job_id: UUID, lease_seconds: float, *, known: Mapping[str, int]) -> Claim:
@@ -144,13 +159,29 @@ async def again(pool: "Pool", job_id: UUID, lease_seconds: float, *, user_id: UU
 async def _claim(pool: "Pool", statement: str, job_id: UUID, *values: object) -> Claim:
     """Execute a statement to its end, also when cancelled: no job shall start of which nobody knows."""
     lease = uuid.uuid4()
-    with anyio.CancelScope(shield=True):
-        row = await _claimed_row(pool, statement, job_id, lease, *values)
+    row = await _to_its_end(_claimed_row(pool, statement, job_id, lease, *values))
     if row is None:
         raise await _taken(pool, job_id)
     cursor = row["cursor"] and json.loads(row["cursor"])
     requested = row["requested"] and Request(row["requested"])
     return Claim(job_id, lease, json.loads(row["progress"]), cursor, requested)
+
+
+async def _to_its_end(work: "Coroutine[Any, Any, asyncpg.Record | None]") -> "asyncpg.Record | None":
+    """Do *work*, whoever cancels meanwhile: a scope of anyio comes again, and asyncio's own is put off."""
+    task, this = asyncio.create_task(work), asyncio.current_task()
+    assert this is not None
+    put_off = 0
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError:
+                this.uncancel()
+                put_off += 1
+    for _ in range(put_off):
+        this.cancel()
+    return task.result()
 
 
 async def _taken(pool: "Pool", job_id: UUID) -> JobTaken:
@@ -164,7 +195,8 @@ async def _taken(pool: "Pool", job_id: UUID) -> JobTaken:
         reason = f"it is {status}"
     else:
         reason = f"it is {status}, by another worker or for another user"
-    return JobTaken(f"job {job_id} is not to be had: {reason}", status)
+    kind = JobEnded if status in (Status.COMPLETED, Status.CANCELLED) else JobTaken
+    return kind(f"job {job_id} is not to be had: {reason}", status)
 
 
 async def _claimed_row(pool: "Pool", statement: str, *values: object) -> "asyncpg.Record | None":

@@ -23,7 +23,7 @@ from progress_service.core.model import Progress, Request, Status
 from progress_service.jobs import claims
 from progress_service.jobs.claims import Claim, Database
 from progress_service.jobs.counts import Counts, count
-from progress_service.jobs.outcomes import JobCancelled, cause_of_end, clean, outcome
+from progress_service.jobs.outcomes import JobCancelled, cause_of_end, clean, found, outcome
 from progress_service.jobs.scribe import USUAL_PACE, LeaseLost, Pace, Scribe, State
 from progress_service.jobs.store import InvalidJob, StoreUnavailable
 
@@ -75,6 +75,7 @@ class Job:
         label: str | None = None,
         exclusive: bool = False,
         job_id: UUID | str | None = None,
+        or_resume: bool = False,
         lease_seconds: float = LEASE_SECONDS,
         pace: Pace = USUAL_PACE,
     ) -> AsyncIterator["Job"]:
@@ -87,11 +88,15 @@ class Job:
             label: What people call it.
             exclusive: Whether the user may have no other exclusive job at the same time.
             job_id: Its id, if it is to have a certain one.
+            or_resume: Go on with *job_id* as by `resume` if it was begun before. For a queue that delivers
+                a task again when it failed or its worker was lost: let the task's id be the job's.
             lease_seconds: How long a silent worker is believed to be alive; then others may have the job.
             pace: How often is written.
 
         Raises:
             AlreadyRunning: The user has an exclusive job that has not ended.
+            JobTaken: There is a job with *job_id* that is not pending; with *or_resume*: whose worker lives.
+            JobEnded: There was one; with *or_resume*: it is completed, or its user cancelled it.
             UnknownUser: *user_id* is not in `users`.
             InvalidJob: *total* or *label* is not acceptable.
             StoreUnavailable: PostgreSQL is away.
@@ -105,6 +110,7 @@ class Job:
                 label=label,
                 exclusive=exclusive,
                 known=_known(total),
+                or_again=or_resume,
             )
             async with _running(cls(pool, claim, pace)) as job:
                 yield job
@@ -214,7 +220,7 @@ class Job:
         if current_batch is not None and current_batch != self._counts.current_batch:
             self._counts.current_batch = current_batch
             self._scribe.write_soon()
-        if self._scribe.asked is not None or self._scribe.fault is not None:
+        if self.is_asked:
             await self.checkpoint()
         if time.monotonic() - self._breathed_at >= BREATH_SECONDS:
             await self._breathe()
@@ -230,7 +236,10 @@ class Job:
     @property
     def is_asked(self) -> bool:
         """Whether `checkpoint` has something to do."""
-        return self._scribe.asked is not None or self._scribe.fault is not None
+        # A worker's tasks all wait while it is paused, also those that come when the pause has been answered.
+        return (
+            self._scribe.asked is not None or self._scribe.fault is not None or self._status is Status.PAUSED
+        )
 
     async def checkpoint(self) -> None:
         """Do what a person has asked for: wait while the job is to be paused, or stop.
@@ -308,7 +317,7 @@ class Job:
             return
         self._settle(cause)
         try:
-            if isinstance(cause, LeaseLost):
+            if found(LeaseLost, cause):
                 self._scribe.abandon()
             else:
                 await self._scribe.end()
@@ -328,7 +337,7 @@ class Job:
         if isinstance(cause, GeneratorExit):
             counts = self._counts
             error = f"left after {counts.completed + counts.failed} of {counts.total} items"
-        if isinstance(cause, JobCancelled):
+        if found(JobCancelled, cause):
             self._answered = Request.CANCEL
         self._error = clean(error)
 

@@ -24,10 +24,10 @@ from itertools import islice
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from anyio.from_thread import start_blocking_portal
-
+from progress_service.core.model import Progress
 from progress_service.jobs.claims import Database
 from progress_service.jobs.reporter import Job
+from progress_service.jobs.threaded import in_thread
 
 Item = TypeVar("Item")
 
@@ -90,7 +90,7 @@ class Tracked(Generic[Item]):
             self._job = await self._begin.__aenter__()
         try:
             if self._is_resumed and not has_item:
-                for _ in range(_done(self._job)):
+                for _ in range(_done(self._job.progress)):
                     await anext(self._items)
             await self._job.advance(completed=int(has_item))
             await self._job.checkpoint()
@@ -122,15 +122,11 @@ def track_sync(
 ) -> Iterator[Item]:
     """As `track`, for code without an event loop: the same, in a thread of its own."""
     options |= {"user_id": user_id, "label": label, "total": _length(items) if total is None else total}
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(_begun(database, resume, options)) as job,
-    ):
-        for item in islice(items, _done(job) if resume else 0, None):
-            if job.is_asked:
-                portal.call(job.checkpoint)
+    with in_thread(_begun(database, resume, options)) as job:
+        for item in islice(items, _done(job.progress) if resume else 0, None):
+            job.checkpoint()
             yield item
-            job.add(completed=1)
+            job.advance(completed=1)
 
 
 def _begun(
@@ -144,9 +140,9 @@ def _begun(
     return Job.resume(database, resume, **options)
 
 
-def _done(job: Job) -> int:
+def _done(progress: Progress) -> int:
     """How many items there is nothing left to do for."""
-    return job.progress.completed + job.progress.failed
+    return progress.completed + progress.failed
 
 
 def _length(items: object) -> int | None:
