@@ -13,6 +13,7 @@ import pytest
         (["board", "--jobs", "200", "--facts", "2000", "--runs", "1"], "apply, 200 jobs"),
         (["fanout", "--streams", "30", "--frames", "8", "--runs", "1"], "ours / plain: memory"),
         (["ready", "--times", "3"], "commit to frame"),
+        (["chaos", "--faults", "11", "--browsers", "20"], "foreign rows"),
     ],
 )
 def test_a_program_of_the_readme_runs_and_checks_its_answer(arguments: list[str], said: str) -> None:
