@@ -62,7 +62,7 @@ export function reduce(state, event, data) {
     case "role":
       return connectionChanged(state, { role: data });
     case "state":
-      return reduce(reduce(state, "snapshot", data), "connection", data.connection);
+      return connectionChanged(reduce(state, "snapshot", data), { ...data.connection, role: state.connection.role });
     default:
       return state;
   }

@@ -118,7 +118,7 @@ export interface Watch {
   pause(id: string): Promise<void>;
   resume(id: string): Promise<void>;
   cancel(id: string): Promise<void>;
-  /** One page of the finished jobs, the newest first. Rejects with a `RequestFailed`. */
+  /** One page of the finished jobs, the newest first. Rejects with a `CommandFailed`. */
   history(query?: HistoryQuery): Promise<HistoryPage>;
   readonly debug: Debug;
 }

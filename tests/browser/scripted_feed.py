@@ -7,7 +7,6 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,11 +18,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
 
-import progress_service
+from progress_service.api.client import serve_client
 
-CLIENT_FOLDER = Path(progress_service.__file__).parent / "client"
 FRAMES_MAX = 5_000
 RETRY_MS = 50
 """How soon a browser comes back: tests have no three seconds to spare."""
@@ -134,7 +131,7 @@ class ScriptedFeed:
                 Route("/", self._page),
                 Route("/v1/stream", self._stream),
                 Route("/v1/tickets", self._ticket, methods=["POST"]),
-                Mount("/client", StaticFiles(directory=CLIENT_FOLDER)),
+                Mount("/client", serve_client),
             ],
             middleware=[
                 Middleware(
