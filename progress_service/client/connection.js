@@ -25,6 +25,8 @@ export class Connection {
   getToken = null;
   /** Those to share the stream with. @type {Tabs | null} */
   tabs = null;
+  /** How much the stream is to tell. @type {View} */
+  view = "compact";
   lastEventId = "";
   /** From the opening of the stream to its first event. @type {number | null} */
   latencyMs = null;
@@ -32,8 +34,6 @@ export class Connection {
   #base;
   #name;
   #apply;
-  /** @type {View} */
-  #view = "compact";
   /** Aborted when the present attempt, and all that hangs on it, is over. @type {AbortController | null} */
   #attempt = null;
   /** Aborted at the end. @type {AbortController | null} */
@@ -57,11 +57,6 @@ export class Connection {
     this.#apply = apply;
   }
 
-  /** How much the stream tells. */
-  get view() {
-    return this.#view;
-  }
-
   get isLive() {
     return this.#state.state === "live";
   }
@@ -73,8 +68,8 @@ export class Connection {
 
   /** Open the stream, or open it anew for another view. @param {View} view */
   open(view) {
-    if (this.#opened && view === this.#view) return;
-    this.#view = view;
+    if (this.#opened && view === this.view) return;
+    this.view = view;
     if (!this.#opened) {
       this.#opened = new AbortController();
       this.#watchPage(this.#opened.signal);
@@ -163,7 +158,7 @@ export class Connection {
   #stream(signal, ticket) {
     this.#isStalled = false;
     const query = ticket ? `&ticket=${encodeURIComponent(ticket)}` : "";
-    const url = new URL(`v1/stream?view=${this.#view}${query}`, this.#base);
+    const url = new URL(`v1/stream?view=${this.view}${query}`, this.#base);
     const opened = performance.now();
     this.latencyMs = null;
     const source = new EventSource(url, { withCredentials: !ticket });

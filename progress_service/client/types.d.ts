@@ -79,6 +79,8 @@ export type Feed = "live" | "degraded" | "lost";
 export interface ProgressState {
   readonly connection: ConnectionState;
   readonly feed: Feed;
+  /** Which stream `jobs` is from; null before the first answer. */
+  readonly view: View | null;
   /** The newest first. A compact stream tells of one at most. */
   readonly jobs: readonly Job[];
   readonly totals: Totals | null;

@@ -151,6 +151,8 @@ class Shared {
   /** What the leader says. @param {string} event @param {any} data @param {string} [id] */
   hear(event, data, id) {
     if (id !== undefined) this.connection.lastEventId = id;
+    // Those who needed everything need it still when this tab leads.
+    if (this.known.view === "full") this.connection.view = "full";
     this.#note(event, data, "tab");
   }
 
@@ -185,8 +187,9 @@ class Shared {
     this.#isSettling = true;
     queueMicrotask(() => {
       this.#isSettling = false;
-      if (this.#watchers.size > 0) return this.connection.open(this.#needsAll ? "full" : "compact");
-      this.connection.close();
+      const { connection } = this;
+      if (this.#watchers.size > 0) return connection.open(this.#needsAll ? "full" : connection.view);
+      connection.close();
       shared.delete(this.#key);
     });
   }
