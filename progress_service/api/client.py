@@ -1,8 +1,8 @@
 """What a browser loads: the modules of `client/`, compressed once and kept in memory.
 
-The sources are plain modules that work as they are. `client/small/` has the same made small: fewer files, short
-names, no comments (`make client`). It says which sources it was made from; while they are being changed, the
-sources themselves go out.
+The sources are plain modules that work as they are. `client/small/` has the same made small: fewer files,
+short names, no comments (`make client`). It says which sources it was made from; while they are being
+changed, the sources themselves go out.
 """
 
 import gzip
@@ -111,7 +111,7 @@ async def serve_client(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def _file(name: str) -> ClientFile | None:
-    """The file; for a page that was loaded before an upgrade, the present form of a part that it loads late."""
+    """The file; for a page from before an upgrade, the present form of a part that it loads late."""
     files = client_files()
     if name not in files and (late := _LATE_PART.fullmatch(name)) is not None:
         stem = late[1]

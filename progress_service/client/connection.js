@@ -145,8 +145,9 @@ export class Connection {
   }
 
   /**
-   * The name of the lock and the channel: nobody is in a group but who the service says is the same user. Those
-   * with a token and those with the cookie stay apart, since a cookie may become another user's at any time.
+   * The name of the lock and the channel: nobody is in a group but who the service says is the same user.
+   * Those with a token and those with the cookie stay apart, since a cookie may become another user's at any
+   * time.
    * @param {string} user
    */
   #groupOf(user) {

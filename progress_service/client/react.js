@@ -1,9 +1,9 @@
 /**
  * For pages that are made with React (18 or newer): a hook, and the element as a component.
  *
- * They have the names and the props of the hook on a database's own realtime channel that they replace, so that
- * a page changes one import. React is whatever the page calls `react`. Importing this touches no document, so it
- * may also be imported where pages are rendered on a server.
+ * They have the names and the props of the hook on a database's own realtime channel that they replace, so
+ * that a page changes one import. React is whatever the page calls `react`. Importing this touches no
+ * document, so it may also be imported where pages are rendered on a server.
  */
 
 import { createElement, useEffect, useMemo, useRef, useSyncExternalStore } from "react";
@@ -74,7 +74,10 @@ export function EnrichmentProgressBar(props) {
   return createElement("enrichment-progress-bar", { ref: bar, class: className, style });
 }
 
-/** One and the same function, which asks the newest `getToken`; null without one. @param {GetToken | null} [getToken] */
+/**
+ * One and the same function, which asks the newest `getToken`; null without one.
+ * @param {GetToken | null} [getToken]
+ */
 function useNewestToken(getToken) {
   const newest = useRef(getToken);
   useEffect(() => void (newest.current = getToken));
@@ -115,7 +118,11 @@ function watchedLater(userId, src, getToken) {
   };
 }
 
-/** @param {HTMLElement} element @param {string} attribute @param {string | boolean | null | undefined} value */
+/**
+ * @param {HTMLElement} element
+ * @param {string} attribute
+ * @param {string | boolean | null | undefined} value
+ */
 function show(element, attribute, value) {
   const text = value === true ? "" : value || null;
   if (element.getAttribute(attribute) === text) return;

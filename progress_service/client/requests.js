@@ -1,11 +1,14 @@
-/** What a page asks of the service besides the stream: one request, one answer, with the page's credential. */
+/**
+ * What a page asks of the service besides the stream: one request, one answer, with the page's credential.
+ */
 
 /** @import {GetToken, Problem} from "./types.d.ts" */
 
 const WAIT_MS_MAX = 15_000;
 
 /**
- * The JSON that the service answers with; or null, and why there is none. Who could not be reached has no why.
+ * The JSON that the service answers with; or null, and why there is none. Who could not be reached has no
+ * why.
  * @param {URL} url
  * @param {GetToken | null} getToken Gives the bearer token; without it the session's cookie counts.
  * @param {RequestInit} [init]

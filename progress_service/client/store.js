@@ -108,8 +108,8 @@ export class Store {
   };
 
   /**
-   * Show at once that *command* is asked for, until the function that this returns is called: with the job as it
-   * then is, if that is known.
+   * Show at once that *command* is asked for, until the function that this returns is called: with the job as
+   * it then is, if that is known.
    * @param {string} id
    * @param {Command} command
    * @returns {(job?: Job) => void}

@@ -1,19 +1,19 @@
 /**
  * One stream for all tabs and windows of a browser: one of them leads, the others follow.
  *
- * Whoever holds the lock of a group leads, and says on the group's channel whatever its stream says. The others
- * queue for the lock, so that the browser itself names the next leader when a leader goes or crashes. Nothing is
- * elected here. Who arrives asks for the leader's present state; there is no replay.
+ * Whoever holds the lock of a group leads, and says on the group's channel whatever its stream says. The
+ * others queue for the lock, so that the browser itself names the next leader when a leader goes or crashes.
+ * Nothing is elected here. Who arrives asks for the leader's present state; there is no replay.
  *
- * A leader that is frozen keeps its lock. So a follower that somebody looks at wants an answer once a heartbeat,
- * and takes the lock away from a leader that has missed two.
+ * A leader that is frozen keeps its lock. So a follower that somebody looks at wants an answer once a
+ * heartbeat, and takes the lock away from a leader that has missed two.
  */
 
 /** @import {ProgressState, View} from "./types.d.ts" */
 
 /**
- * What a leader says. `view` is how much it knows; `to` is the one it is meant for, if not all. A larger `term` is a newer leader, so that one
- * which thaws after it was followed is not believed.
+ * What a leader says. `view` is how much it knows; `to` is the one it is meant for, if not all. A larger
+ * `term` is a newer leader, so that one which thaws after it was followed is not believed.
  * @typedef {{term: number, view: View | null, id: string, event: string, data?: any, to?: string}} Said
  *
  * What a follower asks for: an answer, the present state, or something that a debug panel does.
@@ -85,10 +85,12 @@ export class Tabs {
 
   /** Neither lead nor follow any longer. */
   leave() {
-    this.#group?.end();
+    if (!this.#group) return;
+    this.#group.end();
     this.#group = null;
     this.#term = 0;
     this.#listen();
+    this.#here.hear("role", "alone");
   }
 
   /** As leader, tell the others. @param {string} event @param {any} [data] @param {string} [to] */

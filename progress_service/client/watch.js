@@ -1,6 +1,6 @@
 /**
- * Who watches what: everything that shows the same user of the same service shares one stream, on this page and
- * on the others of this browser.
+ * Who watches what: everything that shows the same user of the same service shares one stream, on this page
+ * and on the others of this browser.
  *
  * The stream is the compact one as long as nobody needs more, and becomes the full one for good when somebody
  * does. Nothing is opened or closed before the end of the present task, so that elements which move in the
@@ -72,7 +72,10 @@ class Shared {
     shared.set(key, this);
   }
 
-  /** What a debug panel shows and does. It acts on the stream, whichever tab has it. @returns {Watch["debug"]} */
+  /**
+   * What a debug panel shows and does. It acts on the stream, whichever tab has it.
+   * @returns {Watch["debug"]}
+   */
   debug() {
     const { connection } = this;
     /** @param {"drop" | "stall" | "endToken"} act */

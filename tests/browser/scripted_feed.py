@@ -79,10 +79,11 @@ class ScriptedFeed:
     """The state of one scripted service.
 
     `first` is what a stream begins with, by view; while `refusal` is set, it is answered instead. `body` is
-    the page at `/`, `pages` are what is under `/page/`, by name and without any policy. `queries` are those of all requests for the stream, `tokens` those shown for a ticket.
-    `commands` are those that were sent, as (job, command); see `answer_commands`.
-    `passes` counts the requests for a ticket, by which a tab learns whom its credential is for.
-    `users` names whom a token or a session's cookie is for; of all others it is `u`.
+    the page at `/`, `pages` are what is under `/page/`, by name and without any policy. `queries` are those
+    of all requests for the stream, `tokens` those shown for a ticket. `commands` are those that were sent, as
+    (job, command); see `answer_commands`. `passes` counts the requests for a ticket, by which a tab learns
+    whom its credential is for. `users` names whom a token or a session's cookie is for; of all others it is
+    `u`.
     """
 
     def __init__(self) -> None:

@@ -52,7 +52,7 @@ async def live(page: Page, role: str | None = None) -> Any:
 
 
 async def crash(page: Page) -> None:
-    """Kill the page's renderer. Chromium gives each page of a site that was opened by itself one of its own."""
+    """Kill the page's renderer. Pages that were opened one by one have each its own."""
     session = await page.context.new_cdp_session(page)
     async with anyio.create_task_group() as tasks:
         # A renderer that is dead does not answer.
@@ -72,7 +72,7 @@ async def browser_of_a_person(browser: Browser, **options: Any) -> AsyncIterator
 
 @asynccontextmanager
 async def frozen(page: Page) -> AsyncIterator[None]:
-    """Hold the page at a breakpoint: it keeps its lock and its stream, runs nothing, and goes on afterwards."""
+    """Hold the page at a breakpoint: it keeps lock and stream, runs nothing, and goes on afterwards."""
     session = await page.context.new_cdp_session(page)
     await session.send("Debugger.enable")
     paused = anyio.Event()

@@ -1,7 +1,7 @@
 """The recipes of docs/embedding.md, extracted and run as they are printed."""
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -42,12 +42,12 @@ def jobs(feed: ScriptedFeed) -> None:
 
 
 @pytest.fixture
-async def app(tmp_path: Path) -> AsyncIterator[Path]:
+def app(tmp_path: Path) -> Path:
     """An application's folder, with the client installed as npm would install it from a folder."""
     packages = tmp_path / "node_modules"
     packages.mkdir()
     (packages / "enrichment-progress-bar").symlink_to(CLIENT_FOLDER)
-    yield tmp_path
+    return tmp_path
 
 
 async def open_app(
@@ -81,7 +81,7 @@ async def test_the_store(page: Page, feed: ScriptedFeed) -> None:
 
 @pytest.mark.parametrize("version", ["18", "19"])
 async def test_react(page: Page, feed: ScriptedFeed, app: Path, version: str) -> None:
-    """Whoever replaces the hook that they had: the call sites stay, in both versions of React that are in use."""
+    """Whoever replaces the hook that they had: call sites stay, in both Reacts that are in use."""
     main = """
       import { createRoot } from "react-dom/client";
       import { StrictMode, useState } from "react";
@@ -119,7 +119,8 @@ async def test_vue(page: Page, feed: ScriptedFeed, app: Path) -> None:
       const App = {{
         setup() {{
           const state = useEnrichmentProgress("{USER}");
-          return () => h("ul", state.value.jobs.map((job) => h("li", `${{job.label}}: ${{job.percentage}}%`)));
+          const item = (job) => h("li", `${{job.label}}: ${{job.percentage}}%`);
+          return () => h("ul", state.value.jobs.map(item));
         }},
       }};
       const app = createApp(App);

@@ -4,8 +4,9 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page
+from playwright.async_api import Browser, BrowserContext, Page, Playwright
 
+from tests.browser.conftest import launched
 from tests.browser.scripted_feed import ScriptedFeed, compact_view, job_view, snapshot_view
 from tests.browser.tabs import browser_of_a_person, crash, frozen, live, until, watch, watch_here
 
@@ -106,7 +107,11 @@ async def test_a_hidden_tab_takes_nothing_from_a_silent_leader(
     first, second = await tabs(person, feed, 2)
     await second.evaluate(HIDE, arg=True)
     asked: list[object] = []
-    await first.expose_function("heard", lambda message: asked.append(message))
+
+    def heard(message: object) -> None:
+        asked.append(message)
+
+    await first.expose_function("heard", heard)
     await first.evaluate(
         "navigator.locks.query().then(({ held }) => {"
         "  new BroadcastChannel(held[0].name).onmessage = ({ data }) => data.from && heard(data); })"
@@ -162,7 +167,7 @@ async def test_a_top_bar_that_takes_over_goes_on_for_the_cards(
 async def test_users_never_share_even_under_one_name(
     person: BrowserContext, feed: ScriptedFeed, credential: str
 ) -> None:
-    """Who signs in after somebody else, in a page that calls everyone “me”, would be shown the other's jobs."""
+    """Who signs in after somebody else, in a page that calls all “me”, would be shown the other's jobs."""
     feed.users = {"anna": "a", "ben": "b"}
 
     async def open_as(name: str) -> Page:
@@ -249,3 +254,30 @@ async def test_two_names_of_one_user_on_a_page_do_not_mix(person: BrowserContext
     await watch_here(page, "v")
     await live(page, "leader")
     assert feed.open_streams == 2
+
+
+async def test_a_page_out_of_the_back_forward_cache_follows_again(
+    playwright: Playwright, feed: ScriptedFeed
+) -> None:
+    """A page that kept its lock would be thrown away, or would keep the stream from all other tabs."""
+    # Playwright switches the cache off unless it is told not to.
+    browser = await launched(playwright, ignore_default_args=["--disable-back-forward-cache"])
+    feed.pages = {"away.html": "<!doctype html><title>Away</title>"}
+    feed.first["full"] = snapshot_view(job_view(completed=20))
+    async with browser_of_a_person(browser) as person:
+        first, second = await tabs(person, feed, 2)
+        await first.goto(f"{feed.base}/page/away.html")
+        await live(second, "leader")
+        feed.send("job", job_view(completed=60, revision=2))
+        await until(second, "jobs[0].progress.completed === 60")
+        session = await person.new_cdp_session(first)
+        await first.go_back(wait_until="commit")
+        # Playwright has lost sight of a page that it believed to be gone; the browser has not.
+        expression = (
+            "until(({ connection: { state, role }, jobs }) => state === 'live' && role === 'follower')"
+        )
+        asked = {"expression": expression, "awaitPromise": True, "returnByValue": True}
+        answer = await session.send("Runtime.evaluate", asked)
+        assert answer["result"]["value"]["jobs"][0]["progress"]["completed"] == 60
+        assert feed.opened == 2
+    await browser.close()

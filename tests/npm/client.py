@@ -1,7 +1,7 @@
 """The client's small form, its types and its manifest: what the sources in `progress_service/client` give.
 
-`python -m tests.npm.client` makes them anew; with `--check` it only sees whether they are current, and whether
-the types are right.
+`python -m tests.npm.client` makes them anew; with `--check` it only sees whether they are current, and
+whether the types are right.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Node and the packages of `package.json` beside this file, for tests and checks alone.
 
-Node itself comes as a wheel, so that a machine without it needs nothing but Python. The packages are installed
-by name and hash when they are first needed, and again when the lock changes.
+Node itself comes as a wheel, so that a machine without it needs nothing but Python. The packages are
+installed by name and hash when they are first needed, and again when the lock changes.
 """
 
 import shutil
@@ -46,7 +46,7 @@ def run(script: str | Path, *arguments: str | Path, cwd: Path | None = None) -> 
 
 
 def bundle(entry: Path, *, aliases: Mapping[str, str] | None = None) -> str:
-    """The module at *entry*, and all that it imports by name, as one for a browser; *aliases* rename packages."""
+    """The module at *entry* and all that it imports, as one for a browser; *aliases* rename packages."""
     out = entry.with_suffix(".out.js")
     options = [f"--alias:{name}={other}" for name, other in (aliases or {}).items()]
     # A recipe may be written in a browser's module, or in JSX.

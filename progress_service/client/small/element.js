@@ -1,1 +1,1 @@
-import{a}from"./chunk-RZV62MLE.js";import"./chunk-4W4Y5ACN.js";export{a as EnrichmentProgressBar};
+import{a}from"./chunk-QCO37QZ3.js";import"./chunk-FXRWTHX7.js";export{a as EnrichmentProgressBar};

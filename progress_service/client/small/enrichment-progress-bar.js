@@ -1,1 +1,1 @@
-import{a as e}from"./chunk-RZV62MLE.js";import"./chunk-4W4Y5ACN.js";var r="enrichment-progress-bar";customElements.get(r)||customElements.define(r,e);export{e as EnrichmentProgressBar};
+import{a as e}from"./chunk-QCO37QZ3.js";import"./chunk-FXRWTHX7.js";var r="enrichment-progress-bar";customElements.get(r)||customElements.define(r,e);export{e as EnrichmentProgressBar};

@@ -1,5 +1,6 @@
 /**
- * The JSON that the service answers with; or null, and why there is none. Who could not be reached has no why.
+ * The JSON that the service answers with; or null, and why there is none. Who could not be reached has no
+ * why.
  * @param {URL} url
  * @param {GetToken | null} getToken Gives the bearer token; without it the session's cookie counts.
  * @param {RequestInit} [init]

@@ -32,8 +32,8 @@ export class Store {
     /** Take in one event. @param {string} event @param {any} data */
     apply: (event: string, data: any) => void;
     /**
-     * Show at once that *command* is asked for, until the function that this returns is called: with the job as it
-     * then is, if that is known.
+     * Show at once that *command* is asked for, until the function that this returns is called: with the job as
+     * it then is, if that is known.
      * @param {string} id
      * @param {Command} command
      * @returns {(job?: Job) => void}

@@ -101,7 +101,9 @@ export interface WatchOptions {
   compact?: boolean;
   /** Gives a bearer token, at every attempt; without it the session's cookie counts. */
   getToken?: GetToken | null;
-  /** How long a leader may be silent, twice. For tests; 15,000 if left out. The first one of a page counts. */
+  /**
+   * How long a leader may be silent, twice. For tests; 15,000 if left out. The first one of a page counts.
+   */
   heartbeatMs?: number;
 }
 
