@@ -99,7 +99,7 @@ class ScriptedFeed:
         self.users: dict[str, str] = {}
         self.passes = 0
         self.commands: list[tuple[str, str]] = []
-        self.command_answer: tuple[int, Json] | None = None
+        self._answers: dict[str, tuple[int, Json]] = {}
         self.history: Json = {"jobs": [], "next": None}
         self.history_queries: list[dict[str, str]] = []
         self.opened = 0
@@ -179,18 +179,19 @@ class ScriptedFeed:
     async def _command(self, request: Request) -> Response:
         self.commands.append((request.path_params["id"], request.path_params["command"]))
         self._tell()
-        await self.until(lambda: self.command_answer is not None)
-        assert self.command_answer is not None
-        status, answer = self.command_answer
+        command = request.path_params["command"]
+        await self.until(lambda: command in self._answers)
+        status, answer = self._answers[command]
         return _problem(status, answer) if status >= HTTPStatus.BAD_REQUEST else JSONResponse(answer, status)
 
     async def _history(self, request: Request) -> Response:
         self.history_queries.append(dict(request.query_params))
         return JSONResponse(self.history)
 
-    def answer_commands(self, status: int, answer: Json) -> None:
-        """Answer the command that waits, and all that follow. Until this is called, commands wait."""
-        self.command_answer = (status, answer)
+    def answer_commands(self, status: int, answer: Json, *commands: str) -> None:
+        """Answer those of *commands*, or all, that wait and that follow. Until this is called, commands wait."""
+        for command in commands or ("pause", "resume", "cancel"):
+            self._answers[command] = (status, answer)
         self._tell()
 
     async def _stream(self, request: Request) -> Response:

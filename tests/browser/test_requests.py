@@ -75,11 +75,12 @@ async def test_the_last_of_two_commands_counts(tab: Page, feed: ScriptedFeed) ->
     await tab.evaluate("globalThis.first = answered, 0")
     assert await tab.evaluate(ASK, "cancel") == "cancel"
     await feed.until(lambda: len(feed.commands) == 2)
-    feed.answer_commands(200, job_view(requested="pause", revision=2))
+    feed.answer_commands(200, job_view(requested="pause", revision=2), "pause")
     assert await tab.evaluate("first") == "done"
-    assert await tab.evaluate("answered") == "done"
-    states = await tab.evaluate("states.map(({ jobs }) => jobs[0]?.requested)")
-    assert states[states.index("cancel") :].count(None) == 0
+    assert await tab.evaluate(REQUESTED) == "cancel"
+    feed.answer_commands(409, ENDED, "cancel")
+    assert (await tab.evaluate("answered"))["name"] == "CommandFailed"
+    assert await tab.evaluate(REQUESTED) == "pause"
 
 
 async def test_the_history_comes_page_by_page(tab: Page, feed: ScriptedFeed) -> None:
