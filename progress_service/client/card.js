@@ -1,17 +1,20 @@
 /** The full view: a card with the totals, how the connection stands, and a row for every job. */
 
 import { isCurrent } from "./store.js";
-import { CONNECTION_SHAPES, Icon, make, mark, write } from "./parts.js";
+import { Icon, button, make, mark, write } from "./parts.js";
 import { Row } from "./row.js";
+import { sheet } from "./styles.js";
 import { connectionName } from "./texts.js";
 
-/** @import {Texts} from "./texts.js" */
-/** @import {ProgressState} from "./types.d.ts" */
+/** @import {Host} from "./element.js" */
+/** @import {Job, ProgressState} from "./types.d.ts" */
 
 /** More arrivals or departures at once than this happen without ceremony. */
 const MOVES_MAX = 12;
+/** More rows than this are not made in one frame: the page would stand still for it. */
+const NEW_ROWS_MAX = 40;
 
-export class Card {
+export class View {
   #active = make("span", "active");
   #sums = make("span", "sums");
   #icon = new Icon();
@@ -19,36 +22,40 @@ export class Card {
   #connection = make("span", "connection", this.#icon.element, this.#word);
   #list = make("ul", "list");
   #empty = make("p", "empty");
+  /** Buttons that a page has asked for. */
+  #footer = make("footer", "footer");
   element;
 
-  #words;
+  #host;
   /** @type {Map<string, Row>} */
   #rows = new Map();
   /** @type {ProgressState | null} */
   #shown = null;
 
-  /** @param {Texts} words */
-  constructor(words) {
-    this.#words = words;
+  /** @param {Host} host */
+  constructor(host) {
+    this.#host = host;
+    const title = host.language.say("title");
     const totals = make("span", "totals", this.#active, this.#sums);
-    const header = make("header", "header", make("span", "title", words.title), totals, this.#connection);
-    this.element = make("section", "card", header, make("div", "body", this.#list, this.#empty));
-    mark(this.element, "aria-label", words.title);
+    const header = make("header", "header", make("span", "title", title), totals, this.#connection);
+    this.element = make("section", "card", header, make("div", "body", this.#list, this.#empty), this.#footer);
+    mark(this.element, "aria-label", title);
     // Without it, Safari does not take a list without bullets for one.
     mark(this.#list, "role", "list");
+    if (host.element.history) this.#offerHistory();
   }
 
-  /** @param {ProgressState} state */
-  render(state) {
-    const before = this.#shown;
-    if (state === before) return;
+  /** @param {ProgressState} state @param {number} now */
+  render(state, now) {
+    const current = isCurrent(state);
+    if (state !== this.#shown) {
+      this.#renderHeader(state);
+      mark(this.element, "data-stale", current ? null : "");
+      write(this.#empty, this.#emptiness(state));
+      mark(this.#empty, "data-shown", state.jobs.length === 0 ? "" : null);
+    }
+    this.#renderJobs(state.jobs, current, now);
     this.#shown = state;
-    this.#renderHeader(state);
-    if (state.jobs !== before?.jobs || isCurrent(state) !== isCurrent(before))
-      this.#renderJobs(state, before !== null);
-    mark(this.element, "data-stale", isCurrent(state) ? null : "");
-    write(this.#empty, this.#emptiness(state));
-    mark(this.#empty, "data-shown", state.jobs.length === 0 ? "" : null);
   }
 
   /** @param {ProgressState} state */
@@ -56,24 +63,22 @@ export class Card {
     const name = connectionName(state);
     mark(this.#connection, "data-state", name);
     mark(this.#connection, "title", state.connection.problem?.detail || null);
-    this.#icon.show(CONNECTION_SHAPES[name]);
-    write(this.#word, this.#words.connection[name]);
+    this.#icon.show(name);
+    write(this.#word, this.#host.language.say(name));
     this.#renderTotals(state);
   }
 
   /** @param {ProgressState} state */
   #renderTotals({ connection, feed, totals, jobs }) {
-    const words = this.#words;
+    const { language } = this.#host;
     const isKnown = jobs.length > 0 && totals !== null && feed !== "lost";
     const isLive = isKnown && connection.state === "live";
-    write(this.#active, isLive && totals.active > 0 ? words.active(totals.active) : "");
+    write(this.#active, isLive && totals.active > 0 ? language.say("active", { n: totals.active }) : "");
     if (isLive && totals.total > 0) {
-      write(
-        this.#sums,
-        `${words.count(totals.completed, totals.total)} · ${words.percentage(totals.percentage)}`,
-      );
+      const sums = language.say("of", { done: totals.completed, n: totals.total });
+      write(this.#sums, `${sums} · ${language.percentage(totals.percentage)}`);
     } else {
-      write(this.#sums, isKnown && !isLive ? words.stale(connection.since) : "");
+      write(this.#sums, isKnown && !isLive ? language.say("since", { time: language.time(connection.since) }) : "");
     }
   }
 
@@ -82,32 +87,151 @@ export class Card {
    * @param {ProgressState} state
    */
   #emptiness(state) {
-    if (isCurrent(state)) return this.#words.empty;
     const { problem } = state.connection;
-    return problem?.detail || problem?.title || this.#words.connection[connectionName(state)];
+    const name = isCurrent(state) ? "empty" : connectionName(state);
+    return (name !== "empty" && (problem?.detail || problem?.title)) || this.#host.language.say(name);
   }
 
-  /** @param {ProgressState} state @param {boolean} isLater Whether something was shown before. */
-  #renderJobs({ jobs, ...rest }, isLater) {
-    const current = isCurrent({ jobs, ...rest });
-    const staying = new Set(jobs.map(({ id }) => id));
-    const leaving = [...this.#rows].filter(([id]) => !staying.has(id));
-    const arriving = jobs.filter(({ id }) => !this.#rows.has(id));
-    const isGentle = isLater && leaving.length + arriving.length <= MOVES_MAX;
-    for (const [id, row] of leaving) {
-      this.#rows.delete(id);
-      row.leave(isGentle);
-    }
+  /** @param {readonly Job[]} jobs @param {boolean} current @param {number} now */
+  #renderJobs(jobs, current, now) {
+    if (jobs !== this.#shown?.jobs) this.#removeAllBut(jobs);
+    const arriving = jobs.length - this.#rows.size;
+    const isGentle = this.#shown !== null && arriving <= MOVES_MAX;
+    let room = NEW_ROWS_MAX;
     let next = standing(this.#list.firstElementChild);
     for (const job of jobs) {
       const known = this.#rows.get(job.id);
-      const row = known ?? new Row(this.#words);
-      row.render(job, current);
+      if (!known && room-- === 0) return this.#host.renderSoon();
+      const row = known ?? new Row(this.#host);
+      row.render(job, current, now);
       if (row.element === next) next = standing(next.nextElementSibling);
       else this.#list.insertBefore(row.element, next);
       if (!known) this.#rows.set(job.id, row.arrive(isGentle));
     }
   }
+
+  /** @param {readonly Job[]} jobs */
+  #removeAllBut(jobs) {
+    const staying = new Set(jobs.map(({ id }) => id));
+    const leaving = [...this.#rows].filter(([id]) => !staying.has(id));
+    for (const [id, row] of leaving) {
+      this.#rows.delete(id);
+      row.leave(leaving.length <= MOVES_MAX);
+    }
+  }
+
+  #offerHistory() {
+    const toggle = async () => (await import("./history.js")).toggleHistory(opener, this.#host);
+    const opener = button("history-button", toggle, this.#host.language.say("history"));
+    mark(opener, "aria-expanded", "false");
+    this.#footer.append(opener);
+  }
+
+  static styles = sheet(/* css */ `
+.card {
+  container-type: inline-size;
+  contain-intrinsic-inline-size: 24rem;
+  border: 1px solid var(--_border);
+  border-radius: var(--progress-radius, 0.625rem);
+  background: var(--_surface);
+  overflow: clip;
+}
+.header {
+  display: flex;
+  flex-wrap: wrap;
+  align-items: center;
+  gap: 0 0.75rem;
+  padding: 0.625rem var(--_pad);
+}
+.card > * { --_pad: 1rem; }
+.title { font-weight: 600; }
+.totals { flex: 1; min-inline-size: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.active:not(:empty) + .sums:not(:empty)::before { content: " · "; }
+.connection { display: flex; align-items: center; gap: 0.3125rem; margin-inline-start: auto; }
+.totals, .connection, .facts, .empty { color: var(--_muted); }
+.connection .icon { inline-size: 0.875rem; block-size: 0.875rem; }
+.connection[data-state="live"] .icon { color: var(--_completed); }
+.connection:is([data-state="degraded"], [data-state="reconnecting"], [data-state="lost"]) { color: var(--_paused); }
+.connection:is([data-state="refused"], [data-state="signedOut"]) { color: var(--_failed); }
+
+.body {
+  display: grid;
+  min-block-size: 4.75rem;
+  max-block-size: var(--progress-list-size, none);
+  overflow: auto;
+  border-block-start: 1px solid var(--_border);
+}
+.list, .empty { grid-area: 1 / 1; min-inline-size: 0; margin: 0; padding: 0; }
+.list { list-style: none; }
+.empty { align-self: center; padding: 0.75rem var(--_pad); text-align: center; overflow-wrap: anywhere; visibility: hidden; opacity: 0; }
+.empty[data-shown] { visibility: visible; opacity: 1; transition: opacity 0.3s 0.2s; }
+
+.job {
+  display: grid;
+  grid-template-columns: 1rem minmax(0, 1fr) auto auto auto;
+  gap: 0.375rem 0.625rem;
+  align-items: center;
+  padding: 0.75rem var(--_pad);
+  content-visibility: auto;
+  contain-intrinsic-block-size: auto 5rem;
+}
+.job + .job, .footer:not(:empty) { border-block-start: 1px solid var(--_border); }
+.job > .icon { color: var(--_text); }
+.label { font-weight: 500; text-align: match-parent; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.job > .left { color: var(--_muted); }
+.percentage { grid-column: -3; font-weight: 500; }
+.actions { grid-column: -2; display: flex; margin-block: -0.25rem; margin-inline: -0.25rem -0.375rem; }
+.actions:has(> .cancel[hidden]) { margin: 0; }
+.percentage:has(+ .actions > .cancel[hidden]) { margin-inline-end: -0.625rem; }
+.job > :nth-child(n + 6) { grid-column: 2 / -1; }
+.facts { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 0.75rem; }
+:is(.left, .facts > *, .error):empty { display: none; }
+.status { color: var(--_text); font-weight: 500; }
+.elapsed { margin-inline-start: auto; }
+.error { margin: 0; overflow-wrap: anywhere; }
+.error, .failed-count { color: var(--_wrong); }
+.footer:not(:empty) { display: flex; flex-wrap: wrap; gap: 0.25rem 1rem; padding: 0.375rem var(--_pad); }
+
+.button {
+  min-inline-size: 1.5rem;
+  min-block-size: 1.5rem;
+  padding: 0.25rem;
+  border: 0;
+  border-radius: 0.375rem;
+  background: none;
+  color: var(--_muted);
+  font: inherit;
+  cursor: pointer;
+}
+.button .icon { display: block; }
+.button:hover { background: var(--_track); color: var(--_ink); }
+:focus-visible { outline: 2px solid var(--_running); outline-offset: -2px; }
+.facts .button, .footer > .button { padding: 0 0.375rem; margin: 0 -0.375rem; }
+.facts .button { margin-block: -0.125rem; }
+[aria-expanded]:not(:has(.icon))::after { content: ""; display: inline-block; inline-size: 0.3125em; block-size: 0.3125em; margin-inline-start: 0.5em; border: solid currentColor; border-width: 0 1.5px 1.5px 0; rotate: 45deg; translate: 0 -0.1875em; }
+[aria-expanded="true"]:not(:has(.icon))::after { rotate: -135deg; translate: 0 0.0625em; }
+
+@container (inline-size >= 46rem) {
+  .job { grid-template-columns: 1rem minmax(8rem, 16rem) minmax(0, 1fr) 9rem 2.5rem 3.25rem; }
+  .job > .bar { grid-area: 1 / 3; }
+  .job > .left { grid-area: 1 / 4; text-align: end; }
+  .job > .percentage { grid-area: 1 / 5; margin: 0; text-align: end; }
+  .actions { grid-area: 1 / 6; justify-content: end; }
+}
+@container (inline-size < 23rem) {
+  .totals { flex-basis: 100%; order: 1; white-space: normal; }
+  .job > .left { grid-column: 2 / -1; order: 1; }
+  .job > :nth-child(n + 7) { order: 2; }
+}
+@container (inline-size < 15rem) {
+  .card > * { --_pad: 0.625rem; }
+  .connection .icon { display: none; }
+  .label { grid-column: 2 / -1; }
+  .percentage { grid-column: 1 / -2; }
+  .job > .left, .job > :nth-child(n + 6) { grid-column: 1 / -1; }
+  .elapsed { margin-inline-start: 0; }
+}
+`);
 }
 
 /** *element*, or the first after it that is not on its way out. @param {Element | null} element */
