@@ -82,6 +82,8 @@ class ScriptedFeed:
 
     `first` is what a stream begins with, by view; while `refusal` is set, it is answered instead. `body` is
     the page at `/`. `queries` are those of all requests for the stream, `tokens` those shown for a ticket.
+    `passes` counts the requests for a ticket, by which a tab learns whom its credential is for.
+    `users` names whom a token or a session's cookie is for; of all others it is `u`.
     """
 
     def __init__(self) -> None:
@@ -93,6 +95,8 @@ class ScriptedFeed:
         self.refused_tickets: set[str] = set()
         self.queries: list[dict[str, str]] = []
         self.tokens: list[str] = []
+        self.users: dict[str, str] = {}
+        self.passes = 0
         self.opened = 0
         self._streams: set[Frames] = set()
         self._changed = anyio.Event()
@@ -149,9 +153,16 @@ class ScriptedFeed:
         return HTMLResponse(html, headers={"Content-Security-Policy": policy})
 
     async def _ticket(self, request: Request) -> Response:
-        token = request.headers["Authorization"].removeprefix("Bearer ")
-        self.tokens.append(token)
-        return JSONResponse({"ticket": f"ticket-for-{token}"}, HTTPStatus.CREATED)
+        self.passes += 1
+        self._tell()
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token:
+            self.tokens.append(token)
+        if self.refusal is not None:
+            return _problem(*self.refusal)
+        user = self.users.get(token or request.cookies.get("progress_session", ""), "u")
+        answer = {"ticket": f"ticket-for-{token}", "expires_at": "2025-01-01T10:00:30Z", "user_id": user}
+        return JSONResponse(answer, HTTPStatus.CREATED)
 
     async def _stream(self, request: Request) -> Response:
         query = dict(request.query_params)
