@@ -27,7 +27,7 @@ const speakers = new Map();
 /** @param {Host} host @returns {Follower} */
 export function follow(host) {
   const { element, root, language, signal } = host;
-  const key = `${element.src} ${element.userId} ${element.demo ?? ""}`;
+  const key = ["src", "user-id", "demo"].map((name) => element.getAttribute(name)).join("\n");
   const same = speakers.get(key) ?? new Set();
   speakers.set(key, same.add(host));
   const region = make("div", "unseen");

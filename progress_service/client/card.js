@@ -3,7 +3,7 @@
 import { isCurrent } from "./store.js";
 import { Icon, button, make, mark, write } from "./parts.js";
 import { Row } from "./row.js";
-import { sheet } from "./styles.js";
+import { sheet, styles } from "./styles.js";
 import { connectionName } from "./texts.js";
 
 /** @import {Host} from "./element.js" */
@@ -42,7 +42,7 @@ export class View {
     mark(this.element, "aria-label", title);
     // Without it, Safari does not take a list without bullets for one.
     mark(this.#list, "role", "list");
-    if (host.element.history) this.#offerHistory();
+    if (host.element.hasAttribute("history")) this.#offerHistory();
   }
 
   /** @param {ProgressState} state @param {number} now */
@@ -127,7 +127,7 @@ export class View {
     this.#footer.append(opener);
   }
 
-  static styles = sheet(/* css */ `
+  static styles = [styles, sheet(/* css */ `
 .card {
   container-type: inline-size;
   contain-intrinsic-inline-size: 24rem;
@@ -185,11 +185,11 @@ export class View {
 .percentage:has(+ .actions > .cancel[hidden]) { margin-inline-end: -0.625rem; }
 .job > :nth-child(n + 6) { grid-column: 2 / -1; }
 .facts { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 0.75rem; }
-:is(.left, .facts > *, .error):empty { display: none; }
+:is(.left, .facts > *, .error, .refusal):empty { display: none; }
 .status { color: var(--_text); font-weight: 500; }
 .elapsed { margin-inline-start: auto; }
-.error { margin: 0; overflow-wrap: anywhere; }
-.error, .failed-count { color: var(--_wrong); }
+.error, .refusal { margin: 0; overflow-wrap: anywhere; }
+.error, .refusal, .failed-count { color: var(--_wrong); }
 .footer:not(:empty) { display: flex; flex-wrap: wrap; gap: 0.25rem 1rem; padding: 0.375rem var(--_pad); }
 
 .button {
@@ -231,7 +231,7 @@ export class View {
   .job > .left, .job > :nth-child(n + 6) { grid-column: 1 / -1; }
   .elapsed { margin-inline-start: 0; }
 }
-`);
+`)];
 }
 
 /** *element*, or the first after it that is not on its way out. @param {Element | null} element */

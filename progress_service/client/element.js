@@ -4,9 +4,8 @@
  */
 
 import { everySecond } from "./clock.js";
+import { texts } from "./languages.js";
 import { NOTHING_KNOWN, isCurrent, isFinished } from "./store.js";
-import { styles } from "./styles.js";
-import { languageOf, texts } from "./texts.js";
 import { watch } from "./watch.js";
 
 /** @import {View as Card} from "./card.js" */
@@ -47,8 +46,14 @@ const WANTED = [
   ["title-progress", () => import("./title.js")],
 ];
 
+/** Properties that say the same as an attribute: those that are on or off, and those with a text or null. */
+const SWITCHES = ["compact", "reserve", "history", "notify", "title-progress"];
+const TEXTS = ["user-id", "src", "theme", "demo"];
+/** What the stylesheet alone looks at. */
+const LOOKS = new Set(["reserve", "theme"]);
+
 export class EnrichmentProgressBar extends HTMLElement {
-  static observedAttributes = ["user-id", "src", "compact", "lang", "history", "notify", "title-progress", "demo"];
+  static observedAttributes = [...SWITCHES, ...TEXTS, "lang"].filter((name) => !LOOKS.has(name));
   static texts = texts;
 
   #root = this.attachShadow({ mode: "open" });
@@ -68,11 +73,6 @@ export class EnrichmentProgressBar extends HTMLElement {
   /** @type {(() => void) | undefined} */
   #stopClock;
 
-  constructor() {
-    super();
-    this.#root.adoptedStyleSheets = [styles];
-  }
-
   /**
    * Gives a bearer token, or a promise of one, at every attempt to connect. Without it the session's cookie
    * counts.
@@ -84,74 +84,6 @@ export class EnrichmentProgressBar extends HTMLElement {
   set getToken(getToken) {
     this.#getToken = getToken;
     if (getToken) this.#watch?.useToken(getToken);
-  }
-
-  /** Names the user; "" watches nobody. What is shown is decided by the credential alone. */
-  get userId() {
-    return this.getAttribute("user-id") ?? "";
-  }
-
-  set userId(userId) {
-    this.#reflect("user-id", userId || null);
-  }
-
-  /** The address of the service; null is where this module came from. */
-  get src() {
-    return this.getAttribute("src");
-  }
-
-  set src(src) {
-    this.#reflect("src", src);
-  }
-
-  /** `light`, `dark` or `system`; null follows the page. */
-  get theme() {
-    return this.getAttribute("theme");
-  }
-
-  set theme(theme) {
-    this.#reflect("theme", theme);
-  }
-
-  /** The name of a scene that plays without a service; "" is a job from its start to its end. */
-  get demo() {
-    return this.getAttribute("demo");
-  }
-
-  set demo(scene) {
-    this.#reflect("demo", scene);
-  }
-
-  get compact() {
-    return this.hasAttribute("compact");
-  }
-
-  set compact(is) {
-    this.toggleAttribute("compact", is);
-  }
-
-  get history() {
-    return this.hasAttribute("history");
-  }
-
-  set history(is) {
-    this.toggleAttribute("history", is);
-  }
-
-  get notify() {
-    return this.hasAttribute("notify");
-  }
-
-  set notify(is) {
-    this.toggleAttribute("notify", is);
-  }
-
-  get titleProgress() {
-    return this.hasAttribute("title-progress");
-  }
-
-  set titleProgress(is) {
-    this.toggleAttribute("title-progress", is);
   }
 
   /** Ask the worker to pause. @param {string} id Of a job. */
@@ -171,8 +103,7 @@ export class EnrichmentProgressBar extends HTMLElement {
 
   connectedCallback() {
     this.#isRestarting = true;
-    const names = ["getToken", "userId", "src", "theme", "demo", "compact", "history", "notify", "titleProgress"];
-    for (const name of names) this.#adopt(name);
+    for (const name of ["getToken", ...[...SWITCHES, ...TEXTS].map(propertyOf)]) this.#adopt(name);
     this.#isRestarting = false;
     this.#start();
   }
@@ -194,24 +125,26 @@ export class EnrichmentProgressBar extends HTMLElement {
     this.#present?.abort();
     this.#present = new AbortController();
     const { signal } = this.#present;
-    const { compact, userId, src, demo } = this;
+    const [userId, src, demo] = ["user-id", "src", "demo"].map((name) => this.getAttribute(name));
+    const compact = this.hasAttribute("compact");
     const view = compact ? import("./line.js") : import("./card.js");
     const spoken = /** @type {HTMLElement | null} */ (this.closest("[lang]"))?.lang;
-    const language = languageOf(spoken || document.documentElement.lang || "en");
+    const tag = spoken || document.documentElement.lang || "en";
+    const language = import("./texts.js").then(({ languageOf }) => languageOf(tag));
     signal.addEventListener("abort", texts.subscribe(() => this.attributeChangedCallback()));
     if (demo !== null) {
       const { play } = await import("./demo.js");
       if (!signal.aborted) this.#begin(play(demo), signal);
     } else if (userId) {
       // Whoever notifies has to know every job.
-      const isBrief = compact && !this.notify;
+      const isBrief = compact && !this.hasAttribute("notify");
       this.#begin(watch({ userId, src, compact: isBrief, getToken: this.#getToken }), signal);
     }
     const { View } = await view;
     const host = this.#host(await language, signal);
     if (signal.aborted) return;
     this.#view = new View(host);
-    this.#root.adoptedStyleSheets = [styles, View.styles];
+    this.#root.adoptedStyleSheets = View.styles;
     this.#root.replaceChildren(this.#view.element);
     this.#render();
     for (const [attribute, load] of WANTED) if (this.hasAttribute(attribute)) this.#add(load, host);
@@ -323,12 +256,6 @@ export class EnrichmentProgressBar extends HTMLElement {
     return this.dispatchEvent(new CustomEvent(type, { detail, bubbles: true, composed: true, cancelable }));
   }
 
-  /** @param {string} name @param {string | null} value */
-  #reflect(name, value) {
-    if (value === null) this.removeAttribute(name);
-    else this.setAttribute(name, value);
-  }
-
   /** A property that was set before the class was there hides the one of the class. @param {string} name */
   #adopt(name) {
     if (!Object.hasOwn(this, name)) return;
@@ -350,3 +277,30 @@ function changesOf(before, after) {
   const known = new Map(fresh.length > 0 ? before.map((job) => [job.id, job]) : []);
   return fresh.flatMap((job) => (known.get(job.id) === job ? [] : [[job, known.get(job.id) ?? null]]));
 }
+
+/** @param {string} attribute */
+const propertyOf = (attribute) => attribute.replace(/-(.)/, (_, letter) => letter.toUpperCase());
+
+/** @param {string[]} attributes @param {(attribute: string) => ThisType<HTMLElement> & PropertyDescriptor} describe */
+function reflect(attributes, describe) {
+  for (const each of attributes)
+    Object.defineProperty(EnrichmentProgressBar.prototype, propertyOf(each), { configurable: true, ...describe(each) });
+}
+reflect(SWITCHES, (name) => ({
+  get() {
+    return this.hasAttribute(name);
+  },
+  set(is) {
+    this.toggleAttribute(name, Boolean(is));
+  },
+}));
+reflect(TEXTS, (name) => ({
+  get() {
+    return this.getAttribute(name);
+  },
+  set(text) {
+    // An empty name of a user, or of a service, is none.
+    if (text === null || text === undefined || (text === "" && name !== "demo")) this.removeAttribute(name);
+    else this.setAttribute(name, text);
+  },
+}));

@@ -3,9 +3,9 @@
  */
 
 import { isCurrent, latestJob } from "./store.js";
-import { TimeLeft } from "./clock.js";
+import { TimeLeft } from "./timeleft.js";
 import { Bar, Icon, make, mark, statusLook, write } from "./parts.js";
-import { sheet } from "./styles.js";
+import { sheet, styles } from "./styles.js";
 import { connectionName, statusName } from "./texts.js";
 
 /** @import {Host} from "./element.js" */
@@ -99,7 +99,7 @@ export class View {
   }
 
   // Without a ground of its own, the line takes the colour of the text around it.
-  static styles = sheet(/* css */ `
+  static styles = [styles, sheet(/* css */ `
 :host {
   --_muted: var(--progress-muted, color-mix(in srgb, currentColor 75%, transparent));
   --_track: var(--progress-track, color-mix(in srgb, currentColor 16%, transparent));
@@ -135,5 +135,5 @@ export class View {
 .left { min-inline-size: 17ch; }
 @container (inline-size < 26rem) { .count, .status:not(:empty) ~ .short { display: none; } .short { display: inline; } }
 @container (inline-size < 11rem) { .line[data-status] .text { display: none; } }
-`);
+`)];
 }

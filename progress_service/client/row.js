@@ -1,7 +1,7 @@
 /** One job in the card. It touches the document only when its job changed, or a second has passed. */
 
 import { isFinished } from "./store.js";
-import { TimeLeft } from "./clock.js";
+import { TimeLeft } from "./timeleft.js";
 import { Bar, Icon, button, labelOf, make, mark, statusLook, write } from "./parts.js";
 import { statusName } from "./texts.js";
 
@@ -29,7 +29,7 @@ export class Row {
   #elapsed = make("span", "elapsed");
   #batches = button("batches", () => this.#open(this.#batches, import("./batches.js")));
   #error = make("p", "error");
-  #refusal = make("p", "error refusal");
+  #refusal = make("p", "refusal");
   #toggleIcon = new Icon();
   #toggle = button("toggle", () => this.#act(this.#action), this.#toggleIcon.element);
   #cancel = button("cancel", () => this.#open(this.#cancel, import("./confirm.js")), new Icon("cancel").element);

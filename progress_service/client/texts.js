@@ -3,10 +3,13 @@
  * gives any other language as a map of the same names, and what it leaves out stays English.
  */
 
-/** @typedef {string | Partial<Record<Intl.LDMLPluralRule, string>>} Phrase By the plural of `n`, where it matters. */
-/** @typedef {Partial<Record<keyof typeof english, Phrase>> & Record<string, Phrase | undefined>} Words */
+import { known } from "./languages.js";
+
+/** @import {Phrase, Words} from "./languages.js" */
+/** @import {Job, ProgressState} from "./types.d.ts" */
 /** @typedef {Record<string, number | string>} Values */
 
+/** @type {Words} */
 const english = {
   title: "Enrichment jobs",
   empty: "No jobs are running",
@@ -62,11 +65,6 @@ const english = {
 const REQUESTED = { pause: "pausing", resume: "resuming", cancel: "cancelling" };
 const UNITS = /** @type {const} */ (["second", "minute", "hour"]);
 
-/** @type {Map<string, Words>} */
-const known = new Map([["en", english]]);
-/** @type {Set<() => void>} */
-const waiting = new Set();
-
 /** English words of a part that is not on every page. @param {Record<string, Phrase>} words */
 export const learn = (words) => void Object.assign(english, words);
 
@@ -75,20 +73,6 @@ export async function languageOf(tag) {
   if (/^de\b/i.test(tag) && !known.has("de")) known.set("de", (await import("./texts-de.js")).german);
   return new Language(tag);
 }
-
-/** The languages of all elements: `texts.set("fr", { running: "En cours", … })`. */
-export const texts = {
-  /** @param {string} tag A language (BCP 47). @param {Words} words */
-  set(tag, words) {
-    known.set(tag.toLowerCase(), words);
-    for (const heard of waiting) heard();
-  },
-  /** Call *heard* after each `set`, until the function that this returns is called. @param {() => void} heard */
-  subscribe(heard) {
-    waiting.add(heard);
-    return () => void waiting.delete(heard);
-  },
-};
 
 /** One language, spoken: words, with numbers and times as they are written in it. */
 export class Language {
@@ -121,7 +105,7 @@ export class Language {
    * @returns {string}
    */
   say(name, values = {}) {
-    const phrase = this.#words[name] ?? /** @type {Words} */ (english)[name] ?? name;
+    const phrase = this.#words[name] ?? english[name] ?? name;
     const text =
       typeof phrase === "string" ? phrase : phrase[this.#plural.select(Number(values.n))] ?? phrase.other;
     return (text ?? name).replace(/{(\w+)}/g, (_, key) => {
@@ -200,5 +184,3 @@ export function connectionName({ connection, feed }) {
   if (connection.problem?.status === 401) return "signedOut";
   return connection.state === "live" ? feed : connection.state;
 }
-
-/** @import {Job, ProgressState} from "./types.d.ts" */
