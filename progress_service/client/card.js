@@ -89,7 +89,7 @@ export class View {
   #emptiness(state) {
     const { problem } = state.connection;
     const name = isCurrent(state) ? "empty" : connectionName(state);
-    return (name !== "empty" && (problem?.detail || problem?.title)) || this.#host.language.say(name);
+    return (name !== "empty" && problem?.detail) || this.#host.language.say(name);
   }
 
   /** @param {readonly Job[]} jobs @param {boolean} current @param {number} now */
@@ -218,8 +218,8 @@ export class View {
   .job > .percentage { grid-area: 1 / 5; margin: 0; text-align: end; }
   .actions { grid-area: 1 / 6; justify-content: end; }
 }
+@container (inline-size < 26rem) { .totals { flex-basis: 100%; order: 1; white-space: normal; } }
 @container (inline-size < 23rem) {
-  .totals { flex-basis: 100%; order: 1; white-space: normal; }
   .job > .left { grid-column: 2 / -1; order: 1; }
   .job > :nth-child(n + 7) { order: 2; }
 }

@@ -96,7 +96,7 @@ export const styles = sheet(/* css */ `
 
 @media (prefers-reduced-motion: reduce) {
   * { transition: none !important; animation: none !important; }
-  [data-indeterminate] .done { translate: calc(70% * var(--_way)); }
+  [data-indeterminate] .done { translate: none; background: repeating-linear-gradient(-45deg, var(--_hue) 0 4px, transparent 4px 8px); }
 }
 @media (forced-colors: active) {
   .bar { border: 1px solid CanvasText; background: Canvas; forced-color-adjust: none; }

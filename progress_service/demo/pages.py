@@ -56,6 +56,7 @@ class Pages:
         """Where each of them is."""
         return [
             Route("/", self.index),
+            Route("/gallery", self.gallery),
             Route("/demo/session", self.session),
             Route("/demo/pace", self.pace, methods=["PUT"]),
             Route("/demo/sample.csv", self.sample),
@@ -69,6 +70,10 @@ class Pages:
     async def index(self, _: Request) -> Response:
         """The page itself."""
         return FileResponse(PAGE_FOLDER / "index.html", headers=PAGE_HEADERS)
+
+    async def gallery(self, _: Request) -> Response:
+        """Every state of the element, from recorded streams."""
+        return FileResponse(PAGE_FOLDER / "gallery.html", headers=PAGE_HEADERS)
 
     async def session(self, request: Request) -> Response:
         """Sign in as the demo's user: there is no other, and the demo listens on this machine alone."""
