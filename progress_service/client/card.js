@@ -38,7 +38,8 @@ export class View {
     const title = host.language.say("title");
     const totals = make("span", "totals", this.#active, this.#sums);
     const header = make("header", "header", make("span", "title", title), totals, this.#connection);
-    this.element = make("section", "card", header, make("div", "body", this.#list, this.#empty), this.#footer);
+    this.element = make("div", "card", header, make("div", "body", this.#list, this.#empty), this.#footer);
+    mark(this.element, "role", "group");
     mark(this.element, "aria-label", title);
     // Without it, Safari does not take a list without bullets for one.
     mark(this.#list, "role", "list");
@@ -193,8 +194,8 @@ export class View {
 .footer:not(:empty) { display: flex; flex-wrap: wrap; gap: 0.25rem 1rem; padding: 0.375rem var(--_pad); }
 
 .button {
-  min-inline-size: 1.5rem;
-  min-block-size: 1.5rem;
+  min-inline-size: 24px;
+  min-block-size: 24px;
   padding: 0.25rem;
   border: 0;
   border-radius: 0.375rem;

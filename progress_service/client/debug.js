@@ -57,13 +57,13 @@ export function follow({ root, watch, signal }) {
 
 const styles = sheet(/* css */ `
 .debug { margin-block-start: 0.5rem; padding: 0.5rem 0.75rem; border: 1px dashed var(--_muted); border-radius: 0.5rem; background: var(--_surface); color: var(--_ink); font: 0.75rem/1.5 ui-monospace, monospace; white-space: normal; }
-.debug-title { cursor: pointer; font-weight: 600; min-block-size: 1.5rem; }
+.debug-title { cursor: pointer; font-weight: 600; min-block-size: 24px; }
 .debug-status { display: flex; flex-wrap: wrap; gap: 0 1.25rem; margin: 0; }
 .debug-fact { display: flex; gap: 0.4em; }
 .debug-name { color: var(--_muted); }
 .debug-value { margin: 0; }
 .debug-buttons { display: flex; flex-wrap: wrap; gap: 0.375rem; margin-block: 0.375rem; }
-.debug .button { padding: 0.125rem 0.5rem; border: 1px solid var(--_border); border-radius: 0.375rem; background: none; color: inherit; font: inherit; min-block-size: 1.5rem; cursor: pointer; }
+.debug .button { padding: 0.125rem 0.5rem; border: 1px solid var(--_border); border-radius: 0.375rem; background: none; color: inherit; font: inherit; min-block-size: 24px; cursor: pointer; }
 .debug-log { max-block-size: 12rem; margin: 0; padding: 0; overflow: auto; list-style: none; overflow-wrap: anywhere; }
 .debug-event { color: var(--_running); font-weight: 600; }
 `);

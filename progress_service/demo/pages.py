@@ -56,7 +56,6 @@ class Pages:
         """Where each of them is."""
         return [
             Route("/", self.index),
-            Route("/gallery", self.gallery),
             Route("/demo/session", self.session),
             Route("/demo/pace", self.pace, methods=["PUT"]),
             Route("/demo/sample.csv", self.sample),
@@ -64,16 +63,12 @@ class Pages:
             Route("/demo/uploads/sample", self.upload_sample, methods=["POST"]),
             Route("/demo/results", self.results),
             Route("/demo/results/{id}.csv", self.result),
-            Mount("/", StaticFiles(directory=PAGE_FOLDER)),
+            *gallery_routes(),
         ]
 
     async def index(self, _: Request) -> Response:
         """The page itself."""
         return FileResponse(PAGE_FOLDER / "index.html", headers=PAGE_HEADERS)
-
-    async def gallery(self, _: Request) -> Response:
-        """Every state of the element, from recorded streams."""
-        return FileResponse(PAGE_FOLDER / "gallery.html", headers=PAGE_HEADERS)
 
     async def session(self, request: Request) -> Response:
         """Sign in as the demo's user: there is no other, and the demo listens on this machine alone."""
@@ -123,6 +118,15 @@ class Pages:
         self._enrichment.set_pace(_pace(pace))
         run = await self._enrichment.begin(name, content)
         return JSONResponse({"id": run.id, "name": run.name, "contacts": run.contacts}, HTTPStatus.CREATED)
+
+
+def gallery_routes() -> list[BaseRoute]:
+    """The gallery, which asks no service, and the files of both pages."""
+    return [Route("/gallery", _gallery), Mount("/", StaticFiles(directory=PAGE_FOLDER))]
+
+
+async def _gallery(_: Request) -> Response:
+    return FileResponse(PAGE_FOLDER / "gallery.html", headers=PAGE_HEADERS)
 
 
 def _pace(contacts_per_second: float) -> float:
