@@ -8,7 +8,7 @@
  * an attempt waits until this tab leads that group. So a follower is an attempt that waits.
  */
 
-import { answer, problemOf } from "./requests.js";
+import { answer } from "./requests.js";
 
 /** @import {ConnectionState, GetToken, Problem, View} from "./types.d.ts" */
 /** @import {Tabs} from "./tabs.js" */
@@ -25,6 +25,8 @@ export class Connection {
   getToken = null;
   /** Those to share the stream with. @type {Tabs | null} */
   tabs = null;
+  /** How much the stream is to tell. @type {View} */
+  view = "compact";
   lastEventId = "";
   /** From the opening of the stream to its first event. @type {number | null} */
   latencyMs = null;
@@ -32,8 +34,6 @@ export class Connection {
   #base;
   #name;
   #apply;
-  /** @type {View} */
-  #view = "compact";
   /** Aborted when the present attempt, and all that hangs on it, is over. @type {AbortController | null} */
   #attempt = null;
   /** Aborted at the end. @type {AbortController | null} */
@@ -57,11 +57,6 @@ export class Connection {
     this.#apply = apply;
   }
 
-  /** How much the stream tells. */
-  get view() {
-    return this.#view;
-  }
-
   get isLive() {
     return this.#state.state === "live";
   }
@@ -73,8 +68,8 @@ export class Connection {
 
   /** Open the stream, or open it anew for another view. @param {View} view */
   open(view) {
-    if (this.#opened && view === this.#view) return;
-    this.#view = view;
+    if (this.#opened && view === this.view) return;
+    this.view = view;
     if (!this.#opened) {
       this.#opened = new AbortController();
       this.#watchPage(this.#opened.signal);
@@ -91,10 +86,7 @@ export class Connection {
 
   /** Make a new attempt now, whatever the present one is at. */
   reopen() {
-    if (!this.#opened) return;
-    this.#attempt?.abort();
-    this.#attempt = new AbortController();
-    this.#try(this.#attempt.signal);
+    if (this.#opened) this.#try(this.#anew());
   }
 
   close() {
@@ -105,23 +97,25 @@ export class Connection {
     this.#tell("idle");
   }
 
-  /** For tests of a page: as if the network broke. */
+  /** For a debug panel: as if the network broke. */
   drop() {
-    this.#attempt?.abort();
-    this.#attempt = new AbortController();
-    this.#retryLater(this.#attempt.signal, null);
+    this.#retryLater(this.#anew(), null);
   }
 
-  /** For tests of a page: the stream stays open, and nothing comes any more. */
+  /** For a debug panel: the stream stays open, and nothing comes any more. */
   stall() {
     this.#isStalled = true;
   }
 
-  /** For tests of a page: have the service refuse the stream as it does when a token has ended. */
+  /** For a debug panel: have the service refuse the stream as it does when a token has ended. */
   endToken() {
+    this.#stream(this.#anew(), "ended");
+  }
+
+  #anew() {
     this.#attempt?.abort();
     this.#attempt = new AbortController();
-    this.#stream(this.#attempt.signal, "ended");
+    return this.#attempt.signal;
   }
 
   /** @param {AbortSignal} signal */
@@ -163,9 +157,8 @@ export class Connection {
   /** @param {AbortSignal} signal @param {string | null} ticket */
   #stream(signal, ticket) {
     this.#isStalled = false;
-    const url = new URL("v1/stream", this.#base);
-    url.searchParams.set("view", this.#view);
-    if (ticket) url.searchParams.set("ticket", ticket);
+    const query = ticket ? `&ticket=${encodeURIComponent(ticket)}` : "";
+    const url = new URL(`v1/stream?view=${this.view}${query}`, this.#base);
     const opened = performance.now();
     this.latencyMs = null;
     const source = new EventSource(url, { withCredentials: !ticket });
@@ -180,7 +173,8 @@ export class Connection {
     }
     source.addEventListener("error", async () => {
       if (source.readyState === EventSource.CLOSED) {
-        const problem = await this.#refusal(url, signal);
+        // An EventSource does not tell why it was refused, so the same address is asked once more.
+        const [, problem] = await answer(url, null, { signal });
         if (!signal.aborted) this.#retryLater(signal, problem);
       } else if (ticket) {
         source.close();
@@ -216,27 +210,6 @@ export class Connection {
   #renew() {
     const { signal } = this.#attempt ?? {};
     if (signal) this.#after(RENEWAL_MS * (0.5 + Math.random()), signal, () => this.reopen());
-  }
-
-  /**
-   * Why the stream was refused. An EventSource does not tell, so the same address is asked once more.
-   * @param {URL} url
-   * @param {AbortSignal} signal
-   * @returns {Promise<Problem | null>}
-   */
-  async #refusal(url, signal) {
-    try {
-      const credentials = this.getToken ? "same-origin" : "include";
-      const headers = { Accept: "text/event-stream" };
-      const response = await fetch(url, { credentials, headers, cache: "no-store", signal });
-      if (!response.ok) return await problemOf(response);
-      await response.body?.cancel();
-      const type = response.headers.get("Content-Type") ?? "nothing";
-      if (type.startsWith("text/event-stream")) return null;
-      return { status: 200, title: "Not a progress service", detail: `${url.origin} answered with ${type}.` };
-    } catch {
-      return null;
-    }
   }
 
   /**

@@ -7,26 +7,19 @@ const WAIT_MS_MAX = 15_000;
 /** @type {Problem} */
 const UNREACHED = { status: 0, title: "Not reached", detail: "The service could not be reached." };
 
-/** The service, or the page's own `getToken`, said no. `problem` says why. */
-export class RequestFailed extends Error {
-  name = "RequestFailed";
-
-  /** @param {Problem | null} problem Null if the service could not be reached. */
-  constructor(problem) {
-    super(problem ? `${problem.title}. ${problem.detail}` : UNREACHED.detail);
-    this.problem = problem ?? UNREACHED;
-  }
-}
-
-/** A job was not paused, resumed or cancelled. */
-export class CommandFailed extends RequestFailed {
+/** What a person asked for was not done. `problem` says why. */
+export class CommandFailed extends Error {
   name = "CommandFailed";
 
-  /** @param {string} jobId @param {Command} command @param {Problem | null} problem */
-  constructor(jobId, command, problem) {
-    super(problem);
-    this.jobId = jobId;
-    this.command = command;
+  /**
+   * @param {Problem | null} problem Null if the service could not be reached.
+   * @param {Command | "history"} command
+   * @param {string | null} [jobId]
+   */
+  constructor(problem, command, jobId = null) {
+    const { title, detail } = (problem ??= UNREACHED);
+    super(`${title}. ${detail}`);
+    Object.assign(this, { problem, command, jobId });
   }
 }
 
@@ -54,20 +47,25 @@ export async function answer(url, getToken, init) {
     const credentials = getToken ? "omit" : "include";
     const signal = AbortSignal.timeout(WAIT_MS_MAX);
     const response = await fetch(url, { signal, ...init, headers, credentials, cache: "no-store" });
-    return response.ok ? [await response.json(), null] : [null, await problemOf(response)];
+    const type = response.headers.get("Content-Type") ?? "";
+    if (response.ok && type.includes("json")) return [await response.json(), null];
+    if (!type.startsWith("text/event-stream")) return [null, await problemOf(response)];
+    response.body?.cancel();
   } catch {
-    return [null, null];
+    // Neither a network that is away nor an answer that breaks off is a refusal.
   }
+  return [null, null];
 }
 
 /** @param {Response} response @returns {Promise<Problem>} */
-export async function problemOf(response) {
+async function problemOf(response) {
+  const { status, statusText, url, headers } = response;
   const said = await response.json().catch(() => ({}));
   return {
+    title: statusText,
+    detail: `${url} answered ${status}. Is it the address of the service?`,
     ...said,
-    status: response.status,
-    title: String(said.title ?? response.statusText),
-    detail: String(said.detail ?? `${response.url} answered like that. Is it the address of the service?`),
-    retryMs: 1_000 * (Number(response.headers.get("Retry-After")) || 0),
+    status,
+    retryMs: 1_000 * (Number(headers.get("Retry-After")) || 0),
   };
 }

@@ -11,6 +11,7 @@
 export const NOTHING_KNOWN = {
   connection: { state: "idle", since: 0, problem: null, role: "alone" },
   feed: "live",
+  view: null,
   jobs: [],
   totals: null,
 };
@@ -40,12 +41,14 @@ export function reduce(state, event, data) {
   switch (event) {
     case "snapshot":
       return changed(state, {
+        view: "full",
         jobs: replaced(state.jobs, data.jobs),
         totals: newer(state.totals, data.totals),
         feed: data.feed,
       });
     case "compact":
       return changed(state, {
+        view: "compact",
         jobs: replaced(state.jobs, data.job ? [data.job] : []),
         totals: newer(state.totals, data.totals),
       });
@@ -62,7 +65,12 @@ export function reduce(state, event, data) {
     case "role":
       return connectionChanged(state, { role: data });
     case "state":
-      return reduce(reduce(state, "snapshot", data), "connection", data.connection);
+      return changed(connectionChanged(state, { ...data.connection, role: state.connection.role }), {
+        feed: data.feed,
+        view: data.view,
+        jobs: replaced(state.jobs, data.jobs),
+        totals: newer(state.totals, data.totals),
+      });
     default:
       return state;
   }

@@ -12,16 +12,16 @@
 /** @import {ProgressState, View} from "./types.d.ts" */
 
 /**
- * What a leader says. `to` is the one it is meant for, if not all. A larger `term` is a newer leader, so that one
+ * What a leader says. `view` is how much it knows; `to` is the one it is meant for, if not all. A larger `term` is a newer leader, so that one
  * which thaws after it was followed is not believed.
- * @typedef {{term: number, view: View, id: string, event: string, data?: any, to?: string}} Said
+ * @typedef {{term: number, view: View | null, id: string, event: string, data?: any, to?: string}} Said
  *
  * What a follower asks for: an answer, the present state, or something that a debug panel does.
  * @typedef {{from: string, view: View, isNew?: boolean, act?: "drop" | "stall" | "endToken"}} Asked
  *
  * What this tab is to the others.
  * @typedef {object} Here
- * @property {View} view How much this tab needs, or has.
+ * @property {View} view How much this tab needs.
  * @property {string} lastEventId
  * @property {ProgressState} known
  * @property {(event: string, data: any, id?: string) => void} hear Takes what the leader says.
@@ -89,8 +89,8 @@ export class Tabs {
   /** As leader, tell the others. @param {string} event @param {any} [data] @param {string} [to] */
   tell(event, data, to) {
     if (!this.isLeader) return;
-    const { view, lastEventId: id } = this.#here;
-    this.#group?.channel.postMessage({ term: this.#term, view, id, event, data, to });
+    const { known, lastEventId: id } = this.#here;
+    this.#group?.channel.postMessage({ term: this.#term, view: known.view, id, event, data, to });
   }
 
   /** As follower, have the leader do something. @param {Partial<Asked>} what */

@@ -79,6 +79,8 @@ export type Feed = "live" | "degraded" | "lost";
 export interface ProgressState {
   readonly connection: ConnectionState;
   readonly feed: Feed;
+  /** Which stream `jobs` is from; null before the first answer. */
+  readonly view: View | null;
   /** The newest first. A compact stream tells of one at most. */
   readonly jobs: readonly Job[];
   readonly totals: Totals | null;
@@ -118,7 +120,7 @@ export interface Watch {
   pause(id: string): Promise<void>;
   resume(id: string): Promise<void>;
   cancel(id: string): Promise<void>;
-  /** One page of the finished jobs, the newest first. Rejects with a `RequestFailed`. */
+  /** One page of the finished jobs, the newest first. Rejects with a `CommandFailed`. */
   history(query?: HistoryQuery): Promise<HistoryPage>;
   readonly debug: Debug;
 }

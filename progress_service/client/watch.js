@@ -8,14 +8,14 @@
  */
 
 import { Connection } from "./connection.js";
-import { answer, CommandFailed, RequestFailed } from "./requests.js";
+import { answer, CommandFailed } from "./requests.js";
 import { Store } from "./store.js";
 import { Tabs } from "./tabs.js";
 
 /** @import {Command, GetToken, HistoryPage, HistoryQuery, StreamEvent, Watch, WatchOptions} from "./types.d.ts" */
 /** @import {Asked} from "./tabs.js" */
 
-export { CommandFailed, RequestFailed };
+export { CommandFailed };
 
 /** Where this module was loaded from is where the service is, unless somebody says otherwise. */
 const HOME = new URL("..", import.meta.url).href;
@@ -118,14 +118,14 @@ class Shared {
     const settle = this.store.ask(id, command);
     const [job, problem] = await this.#answer(`v1/jobs/${encodeURIComponent(id)}/${command}`, "POST");
     settle(job ?? problem?.job);
-    if (!job) throw new CommandFailed(id, command, problem);
+    if (!job) throw new CommandFailed(problem, command, id);
   }
 
   /** @param {HistoryQuery} [query] @returns {Promise<HistoryPage>} */
   async history(query = {}) {
     const asked = Object.entries(query).filter(([, value]) => value != null);
     const [page, problem] = await this.#answer(`v1/history?${new URLSearchParams(asked)}`);
-    if (!page) throw new RequestFailed(problem);
+    if (!page) throw new CommandFailed(problem, "history");
     return page;
   }
 
@@ -151,6 +151,8 @@ class Shared {
   /** What the leader says. @param {string} event @param {any} data @param {string} [id] */
   hear(event, data, id) {
     if (id !== undefined) this.connection.lastEventId = id;
+    // Those who needed everything need it still when this tab leads.
+    if (this.known.view === "full") this.connection.view = "full";
     this.#note(event, data, "tab");
   }
 
@@ -185,8 +187,9 @@ class Shared {
     this.#isSettling = true;
     queueMicrotask(() => {
       this.#isSettling = false;
-      if (this.#watchers.size > 0) return this.connection.open(this.#needsAll ? "full" : "compact");
-      this.connection.close();
+      const { connection } = this;
+      if (this.#watchers.size > 0) return connection.open(this.#needsAll ? "full" : connection.view);
+      connection.close();
       shared.delete(this.#key);
     });
   }

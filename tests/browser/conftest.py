@@ -16,6 +16,8 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
+    # A name that is no secure context, unlike 127.0.0.1.
+    "--host-resolver-rules=MAP plain.example.test 127.0.0.1",
 )
 WAIT_MS = 10_000
 

@@ -7,7 +7,6 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,11 +18,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
 
-import progress_service
+from progress_service.api.client import serve_client
 
-CLIENT_FOLDER = Path(progress_service.__file__).parent / "client"
 FRAMES_MAX = 5_000
 RETRY_MS = 50
 """How soon a browser comes back: tests have no three seconds to spare."""
@@ -82,6 +79,7 @@ class ScriptedFeed:
 
     `first` is what a stream begins with, by view; while `refusal` is set, it is answered instead. `body` is
     the page at `/`. `queries` are those of all requests for the stream, `tokens` those shown for a ticket.
+    `commands` are those that were sent, as (job, command); see `answer_commands`.
     `passes` counts the requests for a ticket, by which a tab learns whom its credential is for.
     `users` names whom a token or a session's cookie is for; of all others it is `u`.
     """
@@ -97,6 +95,10 @@ class ScriptedFeed:
         self.tokens: list[str] = []
         self.users: dict[str, str] = {}
         self.passes = 0
+        self.commands: list[tuple[str, str]] = []
+        self.command_answer: tuple[int, Json] | None = None
+        self.history: Json = {"jobs": [], "next": None}
+        self.history_queries: list[dict[str, str]] = []
         self.opened = 0
         self._streams: set[Frames] = set()
         self._changed = anyio.Event()
@@ -134,7 +136,9 @@ class ScriptedFeed:
                 Route("/", self._page),
                 Route("/v1/stream", self._stream),
                 Route("/v1/tickets", self._ticket, methods=["POST"]),
-                Mount("/client", StaticFiles(directory=CLIENT_FOLDER)),
+                Route("/v1/jobs/{id}/{command}", self._command, methods=["POST"]),
+                Route("/v1/history", self._history),
+                Mount("/client", serve_client),
             ],
             middleware=[
                 Middleware(
@@ -163,6 +167,23 @@ class ScriptedFeed:
         user = self.users.get(token or request.cookies.get("progress_session", ""), "u")
         answer = {"ticket": f"ticket-for-{token}", "expires_at": "2025-01-01T10:00:30Z", "user_id": user}
         return JSONResponse(answer, HTTPStatus.CREATED)
+
+    async def _command(self, request: Request) -> Response:
+        self.commands.append((request.path_params["id"], request.path_params["command"]))
+        self._tell()
+        await self.until(lambda: self.command_answer is not None)
+        assert self.command_answer is not None
+        status, answer = self.command_answer
+        return _problem(status, answer) if status >= HTTPStatus.BAD_REQUEST else JSONResponse(answer, status)
+
+    async def _history(self, request: Request) -> Response:
+        self.history_queries.append(dict(request.query_params))
+        return JSONResponse(self.history)
+
+    def answer_commands(self, status: int, answer: Json) -> None:
+        """Answer the command that waits, and all that follow. Until this is called, commands wait."""
+        self.command_answer = (status, answer)
+        self._tell()
 
     async def _stream(self, request: Request) -> Response:
         query = dict(request.query_params)
