@@ -23,7 +23,7 @@ export class View {
   #list = make("ul", "list");
   #empty = make("p", "empty");
   /** Buttons that a page has asked for. */
-  #footer = make("footer", "footer");
+  #footer = make("div", "footer");
   element;
 
   #host;
@@ -37,7 +37,7 @@ export class View {
     this.#host = host;
     const title = host.language.say("title");
     const totals = make("span", "totals", this.#active, this.#sums);
-    const header = make("header", "header", make("span", "title", title), totals, this.#connection);
+    const header = make("div", "header", make("span", "title", title), totals, this.#connection);
     this.element = make("div", "card", header, make("div", "body", this.#list, this.#empty), this.#footer);
     mark(this.element, "role", "group");
     mark(this.element, "aria-label", title);

@@ -17,7 +17,7 @@ export function follow(host) {
   const { root, language, signal } = host;
   // There are none outside of a secure context, nor on some telephones.
   if (!("Notification" in globalThis)) return () => {};
-  const footer = root.querySelector("footer");
+  const footer = root.querySelector(".footer");
   const opener = button("notify-button", ask, language.say("notify"));
   if (Notification.permission === "default") footer?.append(opener);
   signal.addEventListener("abort", () => opener.remove());

@@ -10,7 +10,7 @@ import { known } from "./languages.js";
 /** @typedef {Record<string, number | string>} Values */
 
 /** @type {Words} */
-const english = {
+export const english = {
   title: "Enrichment jobs",
   empty: "No jobs are running",
   unlabelled: "Untitled job",

@@ -89,7 +89,9 @@ async def test_refusals_are_not_answered_with_a_storm(page: Page, feed: Scripted
 
 async def test_an_address_without_the_service_is_named(page: Page, feed: ScriptedFeed) -> None:
     """Whoever mistypes `src` would look at “Connecting…” for ever."""
-    await show(page, feed, '<enrichment-progress-bar user-id="u" src="/elsewhere/"></enrichment-progress-bar>')
+    await show(
+        page, feed, '<enrichment-progress-bar user-id="u" src="/elsewhere/"></enrichment-progress-bar>'
+    )
     await expect(part(page, "word")).to_have_text("Disconnected")
     await expect(part(page, "empty")).to_contain_text("Is it the address of the service?")
 

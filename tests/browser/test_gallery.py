@@ -12,10 +12,9 @@ import uvicorn
 from playwright.async_api import Browser, Page, expect
 from starlette.applications import Starlette
 from starlette.routing import Mount
-from starlette.staticfiles import StaticFiles
 
+from progress_service.api.client import serve_client
 from progress_service.demo.pages import gallery_routes
-from tests.browser.scripted_feed import CLIENT_FOLDER
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser]
 
@@ -63,7 +62,7 @@ async def gallery(anyio_backend: str) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def _served() -> AsyncIterator[str]:
-    app = Starlette(routes=[Mount("/client", StaticFiles(directory=CLIENT_FOLDER)), *gallery_routes()])
+    app = Starlette(routes=[Mount("/client", serve_client), *gallery_routes()])
     config = uvicorn.Config(app, port=0, log_level="error", lifespan="off")
     server = uvicorn.Server(config)
     listener = config.bind_socket()
@@ -168,20 +167,3 @@ async def test_it_is_mirrored_for_who_reads_from_the_right(browser: Browser, gal
         )
         assert gap[0]
         assert gap[1] == pytest.approx(1 - 174 / 480, abs=0.02)
-
-
-async def test_the_sample_that_moves_goes_from_start_to_end(browser: Browser, gallery: str) -> None:
-    """A designer could not see how it moves before a service is set up."""
-    context = await browser.new_context()
-    page = await context.new_page()
-    await page.clock.install()
-    await page.goto(gallery)
-    bar = page.locator("#moving enrichment-progress-bar")
-    await expect(bar.locator(".status")).to_have_text("Running")
-    await page.clock.run_for(23_000)
-    await expect(bar.locator(".status")).to_have_text("Completed")
-    await page.clock.run_for(4_000)
-    await expect(bar.locator(".empty")).to_be_visible()
-    await page.clock.run_for(3_000)
-    await expect(bar.locator(".status")).to_have_text("Running")
-    await context.close()
