@@ -59,14 +59,12 @@ class ClientFile:
 @cache
 def client_files(folder: Path = CLIENT_FOLDER) -> Mapping[str, ClientFile]:
     """All files by name."""
-    shorten = _minifier()
     files = {}
     for path in sorted(folder.iterdir()):
         media_type = MEDIA_TYPES.get(path.suffix)
         if media_type is None:
             continue
-        text = path.read_text("utf-8")
-        body = (shorten(path.name, text) if path.suffix == ".js" else text).encode()
+        body = path.read_bytes()
         digest = hashlib.sha256(body).hexdigest()[:32]
         compressed = gzip.compress(body, GZIP_LEVEL, mtime=0)
         files[path.name] = ClientFile(media_type, body, compressed, f'"{digest}"', f'"{digest}-gzip"')
@@ -114,18 +112,3 @@ def _takes_gzip(accepted: str) -> bool:
             return weight.strip("0.") != "" or not weight
     return False
 
-
-def _minifier() -> Callable[[str, str], str]:
-    try:
-        minify = import_module("minify")
-    except ImportError:
-        return lambda _, text: text
-
-    def shortened(name: str, text: str) -> str:
-        try:
-            return str(minify.string("application/javascript", text))
-        except ValueError as error:
-            logger.warning("%s goes out as it is, since it could not be made smaller: %s", name, error)
-            return text
-
-    return shortened

@@ -1,27 +1,8 @@
 /** What a page asks of the service besides the stream: one request, one answer, with the page's credential. */
 
-/** @import {Command, GetToken, Problem} from "./types.d.ts" */
+/** @import {GetToken, Problem} from "./types.d.ts" */
 
 const WAIT_MS_MAX = 15_000;
-
-/** @type {Problem} */
-const UNREACHED = { status: 0, title: "Not reached", detail: "The service could not be reached." };
-
-/** What a person asked for was not done. `problem` says why. */
-export class CommandFailed extends Error {
-  name = "CommandFailed";
-
-  /**
-   * @param {Problem | null} problem Null if the service could not be reached.
-   * @param {Command | "history"} command
-   * @param {string | null} [jobId]
-   */
-  constructor(problem, command, jobId = null) {
-    const { title, detail } = (problem ??= UNREACHED);
-    super(`${title}. ${detail}`);
-    Object.assign(this, { problem, command, jobId });
-  }
-}
 
 /**
  * The JSON that the service answers with; or null, and why there is none. Who could not be reached has no why.

@@ -40,6 +40,9 @@ export class Tabs {
   #heartbeatMs;
   #here;
   #timer = 0;
+  #asked = 0;
+  /** From asking the leader for its state to its answer. @type {number | null} */
+  latencyMs = null;
   /** How many heartbeats the leader owes. */
   #missed = 0;
 
@@ -131,6 +134,7 @@ export class Tabs {
 
   #ask() {
     this.#missed = 1;
+    this.#asked = performance.now();
     this.request({ isNew: true });
   }
 
@@ -175,6 +179,7 @@ export class Tabs {
     if (wasSilent && event !== "state") return this.#ask();
     if (event === "lead") return this.request({});
     if (event === "pong" || (to && to !== this.#id)) return;
+    if (event === "state") this.latencyMs = performance.now() - this.#asked;
     // One job would pass for all of them.
     if (this.#here.view === "full" && view !== "full") return;
     this.#here.hear(event, data, id);

@@ -7,12 +7,12 @@
  * document, or come to life one after the other, cost no second connection.
  */
 
+import { CommandFailed, history, send } from "./commands.js";
 import { Connection } from "./connection.js";
-import { answer, CommandFailed } from "./requests.js";
 import { Store } from "./store.js";
 import { Tabs } from "./tabs.js";
 
-/** @import {Command, GetToken, HistoryPage, HistoryQuery, StreamEvent, Watch, WatchOptions} from "./types.d.ts" */
+/** @import {Command, GetToken, HistoryQuery, StreamEvent, Watch, WatchOptions} from "./types.d.ts" */
 /** @import {Asked} from "./tabs.js" */
 
 export { CommandFailed };
@@ -46,7 +46,7 @@ export function watch({ userId, src = null, compact = false, getToken = null, he
     resume: (id) => stream.command(id, "resume"),
     cancel: (id) => stream.command(id, "cancel"),
     history: (query) => stream.history(query),
-    debug: stream.debug,
+    debug: stream.debug(),
   };
 }
 
@@ -72,14 +72,17 @@ class Shared {
     shared.set(key, this);
   }
 
-  /** What a debug panel shows and does. It acts on the stream, whichever tab has it. @type {Watch["debug"]} */
-  debug = (() => {
+  /** What a debug panel shows and does. It acts on the stream, whichever tab has it. @returns {Watch["debug"]} */
+  debug() {
     const { connection } = this;
     /** @param {"drop" | "stall" | "endToken"} act */
     const action = (act) => () =>
       connection.isFollower ? connection.tabs?.request({ act }) : connection[act]();
     return {
-      status: () => ({ lastEventId: connection.lastEventId, latencyMs: connection.latencyMs }),
+      status: () => {
+        const { latencyMs = null } = (connection.isFollower && connection.tabs) || connection;
+        return { lastEventId: connection.lastEventId, latencyMs };
+      },
       listen: (listener) => {
         this.#logs.add(listener);
         return () => void this.#logs.delete(listener);
@@ -88,7 +91,7 @@ class Shared {
       stall: action("stall"),
       endToken: action("endToken"),
     };
-  })();
+  }
 
   /** @param {{compact: boolean}} watcher */
   add(watcher) {
@@ -115,23 +118,12 @@ class Shared {
 
   /** @param {string} id @param {Command} command */
   async command(id, command) {
-    const settle = this.store.ask(id, command);
-    const [job, problem] = await this.#answer(`v1/jobs/${encodeURIComponent(id)}/${command}`, "POST");
-    settle(job ?? problem?.job);
-    if (!job) throw new CommandFailed(problem, command, id);
+    await send(this.#base, this.connection.getToken, id, command, this.store.ask(id, command));
   }
 
-  /** @param {HistoryQuery} [query] @returns {Promise<HistoryPage>} */
-  async history(query = {}) {
-    const asked = Object.entries(query).filter(([, value]) => value != null);
-    const [page, problem] = await this.#answer(`v1/history?${new URLSearchParams(asked)}`);
-    if (!page) throw new CommandFailed(problem, "history");
-    return page;
-  }
-
-  /** @param {string} path @param {string} [method] */
-  #answer(path, method) {
-    return answer(new URL(path, this.#base), this.connection.getToken, { method });
+  /** @param {HistoryQuery} [query] */
+  async history(query) {
+    return history(this.#base, this.connection.getToken, query);
   }
 
   // What other tabs see of this one.
