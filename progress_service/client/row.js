@@ -76,14 +76,16 @@ export class Row {
 
   /** @param {Job} job @param {boolean} isCurrent @param {number} now */
   render(job, isCurrent, now) {
+    const isSame = job === this.#job && isCurrent === this.#isCurrent;
     const second = Math.floor(now / 1_000);
-    if (job !== this.#job || isCurrent !== this.#isCurrent) this.#renderJob(job, isCurrent, now);
-    else if (second === this.#second) return;
-    this.#second = second;
+    if (isSame && second === this.#second) return;
+    if (!isSame) this.#renderJob(job, isCurrent, now);
     const { language } = this.#host;
     write(this.#left, isCurrent ? this.#timeLeft.text(job, language, now) : "");
     const ended = job.finished_at ? Date.parse(job.finished_at) : isCurrent && now;
-    if (!ended || !job.started_at) return;
+    // A job may change a hundred times a second; a clock does not.
+    if (!ended || !job.started_at || (second === this.#second && !job.finished_at)) return;
+    this.#second = second;
     const time = language.clock(Math.max(0, ended - Date.parse(job.started_at)) / 1_000);
     write(this.#elapsed, language.say(job.finished_at ? "took" : "elapsed", { time }));
   }

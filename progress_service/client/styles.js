@@ -92,7 +92,7 @@ export const styles = sheet(/* css */ `
 @keyframes wander { from { translate: -70%; } to { translate: 70%; } }
 [data-stale], [data-stale] [data-status] { --_hue: var(--_still); --_text: var(--_muted); --_wrong: var(--_muted); }
 [data-stale] .failed { background: var(--_still); opacity: 0.5; }
-[data-stale] * { animation-play-state: paused; }
+[data-stale] * { animation-play-state: paused !important; }
 
 @media (prefers-reduced-motion: reduce) {
   * { transition: none !important; animation: none !important; }
