@@ -1,17 +1,18 @@
-"""What a browser loads: the modules of `client/`, made small once and kept in memory.
+"""What a browser loads: the modules of `client/`, compressed once and kept in memory.
 
-There is no build step: each file keeps its name and its exports, and goes out without comments and with short
-names for what is private to it. Where the minifier has no wheel, the sources go out as they are.
+The sources are plain modules that work as they are. `client/small/` has the same made small: fewer files, short
+names, no comments (`make client`). It says which sources it was made from; while they are being changed, the
+sources themselves go out.
 """
 
 import gzip
 import hashlib
-import logging
-from collections.abc import Callable, Mapping
+import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
-from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 
@@ -22,8 +23,12 @@ from starlette.types import Receive, Scope, Send
 from progress_service.api.problems import Problem, send_problem
 
 CLIENT_FOLDER = Path(__file__).parent.parent / "client"
+SMALL = "small"
 PREFIX = "/client/"
 GZIP_LEVEL = 9
+
+# What only some pages load has its content's hash in its name; "chunk" is what several files share.
+_LATE_PART = re.compile(r"(?!chunk-)([\w-]+)-[A-Z0-9]{8}\.js")
 
 MEDIA_TYPES = MappingProxyType({
     ".js": "text/javascript; charset=utf-8",
@@ -42,8 +47,6 @@ SHARED_HEADERS = MappingProxyType({
     "Vary": "Accept-Encoding",
 })
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class ClientFile:
@@ -59,16 +62,27 @@ class ClientFile:
 @cache
 def client_files(folder: Path = CLIENT_FOLDER) -> Mapping[str, ClientFile]:
     """All files by name."""
-    files = {}
-    for path in sorted(folder.iterdir()):
-        media_type = MEDIA_TYPES.get(path.suffix)
-        if media_type is None:
-            continue
-        body = path.read_bytes()
-        digest = hashlib.sha256(body).hexdigest()[:32]
-        compressed = gzip.compress(body, GZIP_LEVEL, mtime=0)
-        files[path.name] = ClientFile(media_type, body, compressed, f'"{digest}"', f'"{digest}-gzip"')
-    return MappingProxyType(files)
+    paths = {path.name: path for path in folder.iterdir() if path.suffix in MEDIA_TYPES}
+    small = folder / SMALL
+    made = small / "made.json"
+    if made.exists() and json.loads(made.read_bytes())["sources"] == digest_of_sources(folder):
+        paths |= {path.name: path for path in small.glob("*.js")}
+    return MappingProxyType({name: _client_file(path) for name, path in paths.items()})
+
+
+def digest_of_sources(folder: Path) -> str:
+    """What tells one state of the sources from another."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.js")):
+        digest.update(f"{path.name} {path.stat().st_size}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _client_file(path: Path) -> ClientFile:
+    body = path.read_bytes()
+    digest = hashlib.sha256(body).hexdigest()[:32]
+    compressed = gzip.compress(body, GZIP_LEVEL, mtime=0)
+    return ClientFile(MEDIA_TYPES[path.suffix], body, compressed, f'"{digest}"', f'"{digest}-gzip"')
 
 
 async def serve_client(scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,7 +95,7 @@ async def serve_client(scope: Scope, receive: Receive, send: Send) -> None:
         )
         return
     name = scope["path"].rpartition(PREFIX)[2]
-    file = client_files().get(name)
+    file = _file(name)
     if file is None:
         detail = f"There is no file {name[:100]!r} for browsers; enrichment-progress-bar.js is the usual one."
         await send_problem(
@@ -89,6 +103,15 @@ async def serve_client(scope: Scope, receive: Receive, send: Send) -> None:
         )
         return
     await _response(file, Headers(scope=scope))(scope, receive, send)
+
+
+def _file(name: str) -> ClientFile | None:
+    """The file; for a page that was loaded before an upgrade, the present form of a part that it loads late."""
+    files = client_files()
+    if name not in files and (late := _LATE_PART.fullmatch(name)) is not None:
+        stem = late[1]
+        name = next((each for each in files if (match := _LATE_PART.fullmatch(each)) and match[1] == stem), "")
+    return files.get(name)
 
 
 def _response(file: ClientFile, asked: Headers) -> Response:

@@ -118,7 +118,7 @@ export class Connection {
     return this.#attempt.signal;
   }
 
-  /** @param {AbortSignal} signal */
+  /** @param {AbortSignal} signal @returns {Promise<void>} */
   async #try(signal) {
     const { tabs } = this;
     let ticket = null;

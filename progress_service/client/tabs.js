@@ -47,7 +47,9 @@ export class Tabs {
   #missed = 0;
 
   /** Whether browser and page have what it takes: a secure context, above all. */
-  static arePossible = "locks" in navigator && typeof BroadcastChannel === "function";
+  static arePossible() {
+    return "locks" in navigator && typeof BroadcastChannel === "function";
+  }
 
   /** @param {Here} here @param {number} [heartbeatMs] */
   constructor(here, heartbeatMs = HEARTBEAT_MS) {

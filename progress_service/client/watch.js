@@ -9,16 +9,16 @@
 
 import { CommandFailed, history, send } from "./commands.js";
 import { Connection } from "./connection.js";
-import { Store } from "./store.js";
+import { isCurrent, isFinished, latestJob, NOTHING_KNOWN, Store } from "./store.js";
 import { Tabs } from "./tabs.js";
 
 /** @import {Command, GetToken, HistoryQuery, StreamEvent, Watch, WatchOptions} from "./types.d.ts" */
 /** @import {Asked} from "./tabs.js" */
 
-export { CommandFailed };
-
 /** Where this module was loaded from is where the service is, unless somebody says otherwise. */
 const HOME = new URL("..", import.meta.url).href;
+
+export { CommandFailed, isCurrent, isFinished, latestJob, NOTHING_KNOWN };
 
 /** @type {Map<string, Shared>} */
 const shared = new Map();
@@ -68,7 +68,7 @@ class Shared {
     this.#key = key;
     this.#base = base;
     this.connection = new Connection(base, userId, this.#take);
-    if (Tabs.arePossible) this.connection.tabs = new Tabs(this, heartbeatMs);
+    if (Tabs.arePossible()) this.connection.tabs = new Tabs(this, heartbeatMs);
     shared.set(key, this);
   }
 
