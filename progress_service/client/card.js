@@ -43,7 +43,7 @@ export class View {
     mark(this.element, "aria-label", title);
     // Without it, Safari does not take a list without bullets for one.
     mark(this.#list, "role", "list");
-    if (host.element.hasAttribute("history")) this.#offerHistory();
+    if (host.element.history) this.#offerHistory();
   }
 
   /** @param {ProgressState} state @param {number} now */

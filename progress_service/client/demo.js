@@ -38,18 +38,18 @@ export function play(name) {
     player?.ask(command);
   };
 
-  return /** @type {Watch} */ ({
+  return {
     getSnapshot: store.getSnapshot,
     subscribe: store.subscribe,
     now: () => (still ? SCENE_NOW : Date.now()),
     pause: ask("pause"),
     resume: ask("resume"),
     cancel: ask("cancel"),
-    history: async ({ before = null }) => past(Number(before)),
+    history: async (query) => past(Number(query?.before)),
     release: () => player?.stop(),
     useToken() {},
     retry() {},
-  });
+  };
 }
 
 /** A job that begins, goes on, ends, and begins anew. */
@@ -159,6 +159,7 @@ function past(before) {
         finished_at: new Date(finished).toISOString(),
       }),
       duration_seconds: 60 + number * 7,
+      ended_by: /** @type {"user" | "worker"} */ (status === "cancelled" ? "user" : "worker"),
     };
   });
   return { jobs, next: from > 10 ? String(from - 10) : null };

@@ -11,10 +11,10 @@ import { watch } from "./watch.js";
 /** @import {View as Card} from "./card.js" */
 /** @import {View as Line} from "./line.js" */
 /** @import {Language} from "./texts.js" */
-/** @import {GetToken, Job, Problem, ProgressState} from "./types.d.ts" */
+/** @import {GetToken, Job, Problem, ProgressState, Watch as Watched} from "./types.d.ts" */
 
 /** @typedef {"pause" | "resume" | "cancel"} Command */
-/** @typedef {ReturnType<typeof watch> & {now?: () => number}} Watch A scene brings its own clock. */
+/** @typedef {Omit<Watched, "debug"> & {debug?: Watched["debug"], now?: () => number}} Watch A scene has its own clock. */
 /** @typedef {readonly [job: Job, before: Job | null]} Change */
 /**
  * What follows the jobs besides the view. It hears every change, also while the page is hidden.
@@ -46,14 +46,35 @@ const WANTED = [
   ["title-progress", () => import("./title.js")],
 ];
 
-/** Properties that say the same as an attribute: those that are on or off, and those with a text or null. */
-const SWITCHES = ["compact", "reserve", "history", "notify", "title-progress"];
-const TEXTS = ["user-id", "src", "theme", "demo"];
-/** What the stylesheet alone looks at. */
-const LOOKS = new Set(["reserve", "theme"]);
+/** What may have been set before the class was there. */
+const PROPERTIES = [
+  ...["getToken", "userId", "src", "theme", "demo", "compact"],
+  ...["reserve", "history", "notify", "titleProgress"],
+];
 
+/**
+ * Live progress of a user's jobs.
+ *
+ * @attr {string} user-id - Names the user; without it nothing is watched.
+ * @attr {string} src - The address of the service, if this module was not loaded from it.
+ * @attr {boolean} compact - One line instead of a card.
+ * @attr {boolean} reserve - The line keeps its place while there is nothing to show.
+ * @attr {"light" | "dark" | "system"} theme - If the element shall not follow the `color-scheme` of the page.
+ * @attr {string} lang - The language; without it that of the page.
+ * @attr {boolean} history - The card offers the jobs that have ended.
+ * @attr {boolean} notify - People may be notified when a job ends.
+ * @attr {boolean} title-progress - The title of the page shows the percentage.
+ * @attr {string} demo - A scene that plays without a service.
+ *
+ * @fires {CustomEvent<{job: Job, before: Job | null}>} job-change - A job is new to the page, or has changed.
+ * @fires {CustomEvent<{job: Job}>} job-finished - A job that the page had seen at work has ended.
+ * @fires {CustomEvent<{connection: ConnectionState, feed: Feed}>} connection-change - How far figures are to be trusted.
+ * @fires {CustomEvent<{id: string, command: Command, problem: Problem | null}>} command-failed - A command was
+ * refused. Who prevents its default says so instead of the element.
+ */
 export class EnrichmentProgressBar extends HTMLElement {
-  static observedAttributes = [...SWITCHES, ...TEXTS, "lang"].filter((name) => !LOOKS.has(name));
+  static observedAttributes = ["user-id", "src", "compact", "history", "notify", "title-progress", "demo", "lang"];
+  /** The words of other languages: `texts.set("fr", { running: "En cours", … })`. */
   static texts = texts;
 
   #root = this.attachShadow({ mode: "open" });
@@ -86,6 +107,87 @@ export class EnrichmentProgressBar extends HTMLElement {
     if (getToken) this.#watch?.useToken(getToken);
   }
 
+  /** Names the user; null watches nobody. What is shown is decided by the credential alone. @type {string | null} */
+  get userId() {
+    return this.getAttribute("user-id");
+  }
+
+  set userId(text) {
+    this.#reflect("user-id", text);
+  }
+
+  /** The address of the service; null is where this module came from. @type {string | null} */
+  get src() {
+    return this.getAttribute("src");
+  }
+
+  set src(text) {
+    this.#reflect("src", text);
+  }
+
+  /** `light`, `dark` or `system`; null follows the `color-scheme` of the page. @type {string | null} */
+  get theme() {
+    return this.getAttribute("theme");
+  }
+
+  set theme(text) {
+    this.#reflect("theme", text);
+  }
+
+  /** A scene that plays without a service; "" is a job from its start to its end. @type {string | null} */
+  get demo() {
+    return this.getAttribute("demo");
+  }
+
+  set demo(text) {
+    this.#reflect("demo", text);
+  }
+
+  /** One line instead of a card. */
+  get compact() {
+    return this.hasAttribute("compact");
+  }
+
+  set compact(is) {
+    this.toggleAttribute("compact", Boolean(is));
+  }
+
+  /** Whether the line keeps its place while there is nothing to show. */
+  get reserve() {
+    return this.hasAttribute("reserve");
+  }
+
+  set reserve(is) {
+    this.toggleAttribute("reserve", Boolean(is));
+  }
+
+  /** Whether the card offers the jobs that have ended. */
+  get history() {
+    return this.hasAttribute("history");
+  }
+
+  set history(is) {
+    this.toggleAttribute("history", Boolean(is));
+  }
+
+  /** Whether people may be notified when a job ends. */
+  get notify() {
+    return this.hasAttribute("notify");
+  }
+
+  set notify(is) {
+    this.toggleAttribute("notify", Boolean(is));
+  }
+
+  /** Whether the title of the page shows the percentage. */
+  get titleProgress() {
+    return this.hasAttribute("title-progress");
+  }
+
+  set titleProgress(is) {
+    this.toggleAttribute("title-progress", Boolean(is));
+  }
+
   /** Ask the worker to pause. @param {string} id Of a job. */
   async pause(id) {
     await this.#ask("pause", id);
@@ -103,7 +205,7 @@ export class EnrichmentProgressBar extends HTMLElement {
 
   connectedCallback() {
     this.#isRestarting = true;
-    for (const name of ["getToken", ...[...SWITCHES, ...TEXTS].map(propertyOf)]) this.#adopt(name);
+    for (const name of PROPERTIES) this.#adopt(name);
     this.#isRestarting = false;
     this.#start();
   }
@@ -125,8 +227,7 @@ export class EnrichmentProgressBar extends HTMLElement {
     this.#present?.abort();
     this.#present = new AbortController();
     const { signal } = this.#present;
-    const [userId, src, demo] = ["user-id", "src", "demo"].map((name) => this.getAttribute(name));
-    const compact = this.hasAttribute("compact");
+    const { compact, userId, src, demo } = this;
     const view = compact ? import("./line.js") : import("./card.js");
     const spoken = /** @type {HTMLElement | null} */ (this.closest("[lang]"))?.lang;
     const tag = spoken || document.documentElement.lang || "en";
@@ -137,7 +238,7 @@ export class EnrichmentProgressBar extends HTMLElement {
       if (!signal.aborted) this.#begin(play(demo), signal);
     } else if (userId) {
       // Whoever notifies has to know every job.
-      const isBrief = compact && !this.hasAttribute("notify");
+      const isBrief = compact && !this.notify;
       this.#begin(watch({ userId, src, compact: isBrief, getToken: this.#getToken }), signal);
     }
     const { View } = await view;
@@ -256,6 +357,13 @@ export class EnrichmentProgressBar extends HTMLElement {
     return this.dispatchEvent(new CustomEvent(type, { detail, bubbles: true, composed: true, cancelable }));
   }
 
+  /** @param {string} name @param {string | null} text */
+  #reflect(name, text) {
+    // Nobody is called "", and no service is there; a scene may be.
+    if (text === null || text === undefined || (text === "" && name !== "demo")) this.removeAttribute(name);
+    else this.setAttribute(name, text);
+  }
+
   /** A property that was set before the class was there hides the one of the class. @param {string} name */
   #adopt(name) {
     if (!Object.hasOwn(this, name)) return;
@@ -277,30 +385,3 @@ function changesOf(before, after) {
   const known = new Map(fresh.length > 0 ? before.map((job) => [job.id, job]) : []);
   return fresh.flatMap((job) => (known.get(job.id) === job ? [] : [[job, known.get(job.id) ?? null]]));
 }
-
-/** @param {string} attribute */
-const propertyOf = (attribute) => attribute.replace(/-(.)/, (_, letter) => letter.toUpperCase());
-
-/** @param {string[]} attributes @param {(attribute: string) => ThisType<HTMLElement> & PropertyDescriptor} describe */
-function reflect(attributes, describe) {
-  for (const each of attributes)
-    Object.defineProperty(EnrichmentProgressBar.prototype, propertyOf(each), { configurable: true, ...describe(each) });
-}
-reflect(SWITCHES, (name) => ({
-  get() {
-    return this.hasAttribute(name);
-  },
-  set(is) {
-    this.toggleAttribute(name, Boolean(is));
-  },
-}));
-reflect(TEXTS, (name) => ({
-  get() {
-    return this.getAttribute(name);
-  },
-  set(text) {
-    // An empty name of a user, or of a service, is none.
-    if (text === null || text === undefined || (text === "" && name !== "demo")) this.removeAttribute(name);
-    else this.setAttribute(name, text);
-  },
-}));

@@ -1,6 +1,6 @@
 /** The German words, loaded by pages that speak German. */
 
-/** @import {Words} from "./texts.js" */
+/** @import {Words} from "./languages.js" */
 
 /** @type {Words} */
 export const german = {
