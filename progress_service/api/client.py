@@ -30,22 +30,26 @@ GZIP_LEVEL = 9
 # What only some pages load has its content's hash in its name; "chunk" is what several files share.
 _LATE_PART = re.compile(r"(?!chunk-)([\w-]+)-[A-Z0-9]{8}\.js")
 
-MEDIA_TYPES = MappingProxyType({
-    ".js": "text/javascript; charset=utf-8",
-    ".json": "application/json",
-    ".ts": "text/plain; charset=utf-8",
-})
+MEDIA_TYPES = MappingProxyType(
+    {
+        ".js": "text/javascript; charset=utf-8",
+        ".json": "application/json",
+        ".ts": "text/plain; charset=utf-8",
+    }
+)
 
 # A browser fetches modules from elsewhere only with CORS (HTML standard, "fetch a single module script"), and
 # there is nothing secret in them. A page with COEP wants to be told the same once more.
-SHARED_HEADERS = MappingProxyType({
-    "Access-Control-Allow-Origin": "*",
-    "Cross-Origin-Resource-Policy": "cross-origin",
-    "X-Content-Type-Options": "nosniff",
-    # It asks anew each time, so that an upgrade of the service reaches every page.
-    "Cache-Control": "no-cache",
-    "Vary": "Accept-Encoding",
-})
+SHARED_HEADERS = MappingProxyType(
+    {
+        "Access-Control-Allow-Origin": "*",
+        "Cross-Origin-Resource-Policy": "cross-origin",
+        "X-Content-Type-Options": "nosniff",
+        # It asks anew each time, so that an upgrade of the service reaches every page.
+        "Cache-Control": "no-cache",
+        "Vary": "Accept-Encoding",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,9 @@ def _file(name: str) -> ClientFile | None:
     files = client_files()
     if name not in files and (late := _LATE_PART.fullmatch(name)) is not None:
         stem = late[1]
-        name = next((each for each in files if (match := _LATE_PART.fullmatch(each)) and match[1] == stem), "")
+        name = next(
+            (each for each in files if (match := _LATE_PART.fullmatch(each)) and match[1] == stem), ""
+        )
     return files.get(name)
 
 
@@ -134,4 +140,3 @@ def _takes_gzip(accepted: str) -> bool:
         if name in ("gzip", "x-gzip", "*"):
             return weight.strip("0.") != "" or not weight
     return False
-

@@ -21,7 +21,10 @@ const PAUSE_MS = 10_000;
 /** More jobs than this in one breath are only counted. */
 const BREATH = 3;
 
-/** Several elements of one page that show the same jobs speak with one voice: that of the first. @type {Map<string, Set<Host>>} */
+/**
+ * Several elements of one page that show the same jobs speak with one voice: that of the first.
+ * @type {Map<string, Set<Host>>}
+ */
 const speakers = new Map();
 
 /** @param {Host} host @returns {Follower} */
@@ -75,7 +78,8 @@ export function follow(host) {
       if (last === null && (!isNew(job) || changes.length > BREATH)) continue;
       if (last === null || quarter > last) say(job.id, news(job, last === null, language));
     }
-    if (told.size > jobs.length) for (const id of told.keys()) if (!jobs.some((job) => job.id === id)) told.delete(id);
+    if (told.size > jobs.length)
+      for (const id of told.keys()) if (!jobs.some((job) => job.id === id)) told.delete(id);
   };
 }
 
@@ -89,7 +93,12 @@ const isNew = (job) => !isFinished(job) && job.percentage < 25;
 function news(job, isStart, language) {
   const label = labelOf(job, language);
   if (isStart) return language.say("started", { label });
-  if (!isFinished(job)) return language.say("reached", { label, percentage: language.percentage(job.percentage) });
-  const text = language.say("ended", { label, status: language.say(job.status), count: language.count(job.progress) });
+  if (!isFinished(job))
+    return language.say("reached", { label, percentage: language.percentage(job.percentage) });
+  const text = language.say("ended", {
+    label,
+    status: language.say(job.status),
+    count: language.count(job.progress),
+  });
   return job.status === "failed" && job.error ? `${text}. ${job.error}` : text;
 }

@@ -1,7 +1,6 @@
 /** A job's batches, side by side: how much of each is done, and what failed in it. */
 
-import { adopt, make, mark, write } from "./parts.js";
-import { sheet } from "./styles.js";
+import { adopt, make, mark, sheet, write } from "./parts.js";
 import { learn } from "./texts.js";
 
 /** @import {Command, Host} from "./element.js" */
@@ -49,7 +48,8 @@ export class Panel {
 
   /** Say what is under the pointer, or else what is being worked on. @param {EventTarget | null} target */
   #tell(target) {
-    const cell = target instanceof Element ? target.closest("li") : this.#list.querySelector("[data-current]");
+    const cell =
+      target instanceof Element ? target.closest("li") : this.#list.querySelector("[data-current]");
     write(this.#note, cell?.textContent ?? "");
   }
 
@@ -61,7 +61,10 @@ export class Panel {
     const counts = [language.count({ total, completed })];
     if (failed > 0) counts.push(language.say("failedCount", { n: failed }));
     const words = { n: first, to: last, count: counts.join(", ") };
-    write(/** @type {Element} */ (place.firstElementChild), language.say(first === last ? "batch" : "batchRange", words));
+    write(
+      /** @type {Element} */ (place.firstElementChild),
+      language.say(first === last ? "batch" : "batchRange", words),
+    );
     const style = /** @type {HTMLElement} */ (place).style;
     style.setProperty("--_part", String(total > 0 ? Math.min(1, (completed + failed) / total) : 0));
     style.setProperty("--_bad", String(total > 0 ? Math.min(1, failed / total) : 0));
@@ -70,7 +73,11 @@ export class Panel {
   }
 }
 
-/** Several batches as one. What a worker wrote may be anything, so it is taken for a number only where it is one. @param {Batch[]} batches */
+/**
+ * Several batches as one. What a worker wrote may be anything, so it is taken for a number only where it is
+ * one.
+ * @param {Batch[]} batches
+ */
 function summed(batches) {
   /** @param {"total" | "completed" | "failed"} name */
   const sum = (name) => batches.reduce((sum, batch) => sum + (Number(batch?.[name]) || 0), 0);
@@ -85,7 +92,14 @@ function summed(batches) {
 }
 
 const styles = sheet(/* css */ `
-.strip { display: grid; grid-template-columns: repeat(auto-fit, minmax(0.5rem, 1fr)); gap: 2px; margin: 0.125rem 0 0; padding: 0; list-style: none; }
+.strip {
+  display: grid;
+  grid-template-columns: repeat(auto-fit, minmax(0.5rem, 1fr));
+  gap: 2px;
+  margin: 0.125rem 0 0;
+  padding: 0;
+  list-style: none;
+}
 .cell {
   position: relative;
   block-size: 1.25rem;
@@ -100,6 +114,12 @@ const styles = sheet(/* css */ `
 .cell:hover { outline: 1px solid var(--_muted); }
 .strip-note { min-block-size: 1.4em; margin: 0.25rem 0 0; color: var(--_muted); }
 @media (forced-colors: active) {
-  .cell { border: 1px solid CanvasText; forced-color-adjust: none; --_hue: Highlight; --_failed: GrayText; --_track: Canvas; }
+  .cell {
+    border: 1px solid CanvasText;
+    forced-color-adjust: none;
+    --_hue: Highlight;
+    --_failed: GrayText;
+    --_track: Canvas;
+  }
 }
 `);

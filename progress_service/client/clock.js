@@ -19,6 +19,7 @@ export function everySecond(listener) {
 
 function settle() {
   clearInterval(timer);
-  if (listeners.size > 0 && !document.hidden) timer = setInterval(() => listeners.forEach((each) => each()), 1_000);
+  if (listeners.size > 0 && !document.hidden)
+    timer = setInterval(() => listeners.forEach((each) => each()), 1_000);
 }
 document.addEventListener("visibilitychange", settle);

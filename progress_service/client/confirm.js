@@ -1,7 +1,6 @@
 /** The question before a job is cancelled. Opened below the job, answered by keyboard or pointer. */
 
-import { adopt, button, labelOf, make, mark } from "./parts.js";
-import { sheet } from "./styles.js";
+import { adopt, button, labelOf, make, mark, sheet } from "./parts.js";
 import { learn } from "./texts.js";
 
 /** @import {Command, Host} from "./element.js" */
@@ -39,7 +38,13 @@ export class Panel {
 }
 
 const styles = sheet(/* css */ `
-.sure { display: flex; flex-wrap: wrap; align-items: center; gap: 0.375rem 0.5rem; padding-block-start: 0.125rem; }
+.sure {
+  display: flex;
+  flex-wrap: wrap;
+  align-items: center;
+  gap: 0.375rem 0.5rem;
+  padding-block-start: 0.125rem;
+}
 .question { flex: 1 0 auto; max-inline-size: 100%; font-weight: 500; }
 .sure .button { padding: 0.1875rem 0.625rem; border: 1px solid var(--_border); color: var(--_ink); }
 .sure .confirm { border-color: var(--_failed); color: var(--_failed); }

@@ -19,7 +19,11 @@ const REST_MS = 2_000;
 
 const REFUSAL = { status: 409, title: "Too late", detail: "The job has ended meanwhile." };
 
-/** Begin to play. @param {string} name Of a scene; any other name is a job from its start to its end. @returns {Watch} */
+/**
+ * Begin to play.
+ * @param {string} name Of a scene; any other name is a job from its start to its end.
+ * @returns {Watch}
+ */
 export function play(name) {
   const store = new Store();
   const still = Object.hasOwn(scenes, name) ? scenes[name] : null;

@@ -3,18 +3,23 @@
  * this defines nothing. What not every page needs is loaded by those that do.
  */
 
+import { Attributes } from "./attributes.js";
 import { everySecond } from "./clock.js";
 import { texts } from "./languages.js";
+import { View as Line } from "./line.js";
 import { NOTHING_KNOWN, isCurrent, isFinished } from "./store.js";
+import { languageOf } from "./texts.js";
 import { watch } from "./watch.js";
 
 /** @import {View as Card} from "./card.js" */
-/** @import {View as Line} from "./line.js" */
 /** @import {Language} from "./texts.js" */
 /** @import {GetToken, Job, Problem, ProgressState, Watch as Watched} from "./types.d.ts" */
 
 /** @typedef {"pause" | "resume" | "cancel"} Command */
-/** @typedef {Omit<Watched, "debug"> & {debug?: Watched["debug"], now?: () => number}} Watch A scene has its own clock. */
+/**
+ * @typedef {Omit<Watched, "debug"> & {debug?: Watched["debug"], now?: () => number}} Watch A scene has its
+ * own clock.
+ */
 /** @typedef {readonly [job: Job, before: Job | null]} Change */
 /**
  * What follows the jobs besides the view. It hears every change, also while the page is hidden.
@@ -46,12 +51,6 @@ const WANTED = [
   ["title-progress", () => import("./title.js")],
 ];
 
-/** What may have been set before the class was there. */
-const PROPERTIES = [
-  ...["getToken", "userId", "src", "theme", "demo", "compact"],
-  ...["reserve", "history", "notify", "titleProgress"],
-];
-
 /**
  * Live progress of a user's jobs.
  *
@@ -68,12 +67,11 @@ const PROPERTIES = [
  *
  * @fires {CustomEvent<{job: Job, before: Job | null}>} job-change - A job is new to the page, or has changed.
  * @fires {CustomEvent<{job: Job}>} job-finished - A job that the page had seen at work has ended.
- * @fires {CustomEvent<{connection: ConnectionState, feed: Feed}>} connection-change - How far figures are to be trusted.
- * @fires {CustomEvent<{id: string, command: Command, problem: Problem | null}>} command-failed - A command was
- * refused. Who prevents its default says so instead of the element.
+ * @fires {CustomEvent<{connection: ConnectionState, feed: Feed}>} connection-change - How far to trust figures.
+ * @fires {CustomEvent<{id: string, command: Command, problem: Problem | null}>} command-failed - Refused.
+ * Who prevents its default says so instead of the element.
  */
-export class EnrichmentProgressBar extends HTMLElement {
-  static observedAttributes = ["user-id", "src", "compact", "history", "notify", "title-progress", "demo", "lang"];
+export class EnrichmentProgressBar extends Attributes {
   /** The words of other languages: `texts.set("fr", { running: "En cours", … })`. */
   static texts = texts;
 
@@ -107,87 +105,6 @@ export class EnrichmentProgressBar extends HTMLElement {
     if (getToken) this.#watch?.useToken(getToken);
   }
 
-  /** Names the user; null watches nobody. What is shown is decided by the credential alone. @type {string | null} */
-  get userId() {
-    return this.getAttribute("user-id");
-  }
-
-  set userId(text) {
-    this.#reflect("user-id", text);
-  }
-
-  /** The address of the service; null is where this module came from. @type {string | null} */
-  get src() {
-    return this.getAttribute("src");
-  }
-
-  set src(text) {
-    this.#reflect("src", text);
-  }
-
-  /** `light`, `dark` or `system`; null follows the `color-scheme` of the page. @type {string | null} */
-  get theme() {
-    return this.getAttribute("theme");
-  }
-
-  set theme(text) {
-    this.#reflect("theme", text);
-  }
-
-  /** A scene that plays without a service; "" is a job from its start to its end. @type {string | null} */
-  get demo() {
-    return this.getAttribute("demo");
-  }
-
-  set demo(text) {
-    this.#reflect("demo", text);
-  }
-
-  /** One line instead of a card. */
-  get compact() {
-    return this.hasAttribute("compact");
-  }
-
-  set compact(is) {
-    this.toggleAttribute("compact", Boolean(is));
-  }
-
-  /** Whether the line keeps its place while there is nothing to show. */
-  get reserve() {
-    return this.hasAttribute("reserve");
-  }
-
-  set reserve(is) {
-    this.toggleAttribute("reserve", Boolean(is));
-  }
-
-  /** Whether the card offers the jobs that have ended. */
-  get history() {
-    return this.hasAttribute("history");
-  }
-
-  set history(is) {
-    this.toggleAttribute("history", Boolean(is));
-  }
-
-  /** Whether people may be notified when a job ends. */
-  get notify() {
-    return this.hasAttribute("notify");
-  }
-
-  set notify(is) {
-    this.toggleAttribute("notify", Boolean(is));
-  }
-
-  /** Whether the title of the page shows the percentage. */
-  get titleProgress() {
-    return this.hasAttribute("title-progress");
-  }
-
-  set titleProgress(is) {
-    this.toggleAttribute("title-progress", Boolean(is));
-  }
-
   /** Ask the worker to pause. @param {string} id Of a job. */
   async pause(id) {
     await this.#ask("pause", id);
@@ -198,14 +115,17 @@ export class EnrichmentProgressBar extends HTMLElement {
     await this.#ask("resume", id);
   }
 
-  /** Ask the worker to stop for good. This does not ask whether people are sure. @param {string} id Of a job. */
+  /**
+   * Ask the worker to stop for good. This does not ask whether people are sure.
+   * @param {string} id Of a job.
+   */
   async cancel(id) {
     await this.#ask("cancel", id);
   }
 
   connectedCallback() {
     this.#isRestarting = true;
-    for (const name of PROPERTIES) this.#adopt(name);
+    this.adopt(["getToken"]);
     this.#isRestarting = false;
     this.#start();
   }
@@ -228,11 +148,13 @@ export class EnrichmentProgressBar extends HTMLElement {
     this.#present = new AbortController();
     const { signal } = this.#present;
     const { compact, userId, src, demo } = this;
-    const view = compact ? import("./line.js") : import("./card.js");
+    const view = compact ? { View: Line } : import("./card.js");
     const spoken = /** @type {HTMLElement | null} */ (this.closest("[lang]"))?.lang;
-    const tag = spoken || document.documentElement.lang || "en";
-    const language = import("./texts.js").then(({ languageOf }) => languageOf(tag));
-    signal.addEventListener("abort", texts.subscribe(() => this.attributeChangedCallback()));
+    const language = languageOf(spoken || document.documentElement.lang || "en");
+    signal.addEventListener(
+      "abort",
+      texts.subscribe(() => this.attributeChangedCallback()),
+    );
     if (demo !== null) {
       const { play } = await import("./demo.js");
       if (!signal.aborted) this.#begin(play(demo), signal);
@@ -308,7 +230,8 @@ export class EnrichmentProgressBar extends HTMLElement {
       this.#tell("job-change", { job, before: was });
       if (was && isFinished(job) && !isFinished(was)) this.#tell("job-finished", { job });
     }
-    if (connection !== before.connection || feed !== before.feed) this.#tell("connection-change", { connection, feed });
+    if (connection !== before.connection || feed !== before.feed)
+      this.#tell("connection-change", { connection, feed });
     for (const follow of this.#followers) follow(changes, state);
     this.#keepTime(isCurrent(state) && jobs.some((job) => !isFinished(job)));
     this.#renderSoon();
@@ -355,22 +278,6 @@ export class EnrichmentProgressBar extends HTMLElement {
   #tell(type, detail) {
     const cancelable = type === "command-failed";
     return this.dispatchEvent(new CustomEvent(type, { detail, bubbles: true, composed: true, cancelable }));
-  }
-
-  /** @param {string} name @param {string | null} text */
-  #reflect(name, text) {
-    // Nobody is called "", and no service is there; a scene may be.
-    if (text === null || text === undefined || (text === "" && name !== "demo")) this.removeAttribute(name);
-    else this.setAttribute(name, text);
-  }
-
-  /** A property that was set before the class was there hides the one of the class. @param {string} name */
-  #adopt(name) {
-    if (!Object.hasOwn(this, name)) return;
-    const self = /** @type {any} */ (this);
-    const value = self[name];
-    delete self[name];
-    self[name] = value;
   }
 }
 

@@ -1,7 +1,7 @@
 /** The jobs that have ended, a page at a time, below the card of those that run. */
 
-import { Icon, adopt, button, labelOf, make, mark, write } from "./parts.js";
-import { sheet } from "./styles.js";
+import { clock } from "./moments.js";
+import { Icon, adopt, button, labelOf, make, mark, sheet, write } from "./parts.js";
 import { learn } from "./texts.js";
 
 /** @import {Host} from "./element.js" */
@@ -61,7 +61,10 @@ class History {
     this.#older.disabled = true;
     write(this.#note, language.say("loading"));
     try {
-      const page = await watch?.history({ limit: PAGE, ...(this.#before !== null && { before: this.#before }) });
+      const page = await watch?.history({
+        limit: PAGE,
+        ...(this.#before !== null && { before: this.#before }),
+      });
       const jobs = page?.jobs ?? [];
       const hadFocus = this.#older.matches(":focus") || this.#older.disabled;
       const rows = jobs.map((job) => this.#row(job));
@@ -84,11 +87,15 @@ class History {
   #row(job) {
     const { language } = this.#host;
     const label = labelOf(job, language);
-    const facts = [make("span", "status", language.say(job.status)), make("span", "count", language.count(job.progress))];
+    const facts = [
+      make("span", "status", language.say(job.status)),
+      make("span", "count", language.count(job.progress)),
+    ];
     const { failed } = job.progress;
     if (failed > 0) facts.push(make("span", "failed-count", language.say("failedCount", { n: failed })));
     const seconds = job.duration_seconds ?? null;
-    if (seconds !== null) facts.push(make("span", "elapsed", language.say("took", { time: language.clock(seconds) })));
+    if (seconds !== null)
+      facts.push(make("span", "elapsed", language.say("took", { time: clock(seconds, language) })));
     const when = new Intl.DateTimeFormat(language.tag, { dateStyle: "medium", timeStyle: "short" });
     const ended = make("time", "when", job.finished_at ? when.format(Date.parse(job.finished_at)) : "");
     if (job.finished_at) mark(ended, "datetime", job.finished_at);
@@ -123,6 +130,12 @@ const styles = sheet(/* css */ `
 .note { margin: 0; color: var(--_muted); overflow-wrap: anywhere; }
 .note:empty { display: none; }
 .older { padding-inline: 0.375rem; margin-inline: -0.375rem; }
-@container (inline-size < 26rem) { .when { grid-area: 2 / 2 / auto / -1; } .past .elapsed { margin-inline-start: 0; } }
-@container (inline-size < 15rem) { .past > :nth-child(n + 3) { grid-column: 1 / -1; } .when { grid-row: auto; } }
+@container (inline-size < 26rem) {
+  .when { grid-area: 2 / 2 / auto / -1; }
+  .past .elapsed { margin-inline-start: 0; }
+}
+@container (inline-size < 15rem) {
+  .past > :nth-child(n + 3) { grid-column: 1 / -1; }
+  .when { grid-row: auto; }
+}
 `);

@@ -4,8 +4,7 @@
 
 import { isCurrent, latestJob } from "./store.js";
 import { TimeLeft } from "./timeleft.js";
-import { Bar, Icon, make, mark, statusLook, write } from "./parts.js";
-import { sheet, styles } from "./styles.js";
+import { Bar, Icon, make, mark, sheet, statusLook, styles, write } from "./parts.js";
 import { connectionName, statusName } from "./texts.js";
 
 /** @import {Host} from "./element.js" */
@@ -73,7 +72,14 @@ export class View {
     this.#job = job;
     const { total, completed } = job?.progress ?? { total: 0, completed: 0 };
     write(this.#count, job ? language.count(job.progress) : "");
-    write(this.#short, total > 0 ? language.say("of", { done: completed, n: total }) : job ? language.say("{completed}", { completed }) : "");
+    write(
+      this.#short,
+      total > 0
+        ? language.say("of", { done: completed, n: total })
+        : job
+          ? language.say("{completed}", { completed })
+          : "",
+    );
     write(this.#percentage, job && total > 0 ? language.percentage(job.percentage) : "");
     write(this.#left, job && current ? this.#timeLeft.text(job, language, now) : "");
     if (job) this.#bar.show(job, language, current);
@@ -99,7 +105,9 @@ export class View {
   }
 
   // Without a ground of its own, the line takes the colour of the text around it.
-  static styles = [styles, sheet(/* css */ `
+  static styles = [
+    styles,
+    sheet(/* css */ `
 :host {
   --_muted: var(--progress-muted, color-mix(in srgb, currentColor 75%, transparent));
   --_track: var(--progress-track, color-mix(in srgb, currentColor 16%, transparent));
@@ -133,7 +141,11 @@ export class View {
 .percentage { min-inline-size: 3.5ch; text-align: end; font-weight: 500; }
 .left, .more { color: var(--_muted); }
 .left { min-inline-size: 17ch; }
-@container (inline-size < 26rem) { .count, .status:not(:empty) ~ .short { display: none; } .short { display: inline; } }
+@container (inline-size < 26rem) {
+  .count, .status:not(:empty) ~ .short { display: none; }
+  .short { display: inline; }
+}
 @container (inline-size < 11rem) { .line[data-status] .text { display: none; } }
-`)];
+`),
+  ];
 }

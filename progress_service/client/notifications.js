@@ -10,7 +10,11 @@ import { learn } from "./texts.js";
 /** @import {Follower, Host} from "./element.js" */
 /** @import {Job} from "./types.d.ts" */
 
-learn({ notify: "Notify me", notified: "Notifications are on", unnotified: "Notifications are blocked by the browser" });
+learn({
+  notify: "Notify me",
+  notified: "Notifications are on",
+  unnotified: "Notifications are blocked by the browser",
+});
 
 /** @param {Host} host @returns {Follower} */
 export function follow(host) {
@@ -32,7 +36,8 @@ export function follow(host) {
 
   return (changes) => {
     if (Notification.permission !== "granted") return;
-    for (const [job, before] of changes) if (before && isFinished(job) && !isFinished(before)) claim(job, host);
+    for (const [job, before] of changes)
+      if (before && isFinished(job) && !isFinished(before)) claim(job, host);
   };
 }
 

@@ -5,6 +5,8 @@
 
 import { isFinished } from "./store.js";
 
+export { sheet, styles } from "./styles.js";
+
 /** @import {Language} from "./texts.js" */
 /** @import {Job} from "./types.d.ts" */
 
@@ -77,7 +79,11 @@ export function mark(element, name, value) {
   else element.setAttribute(name, value);
 }
 
-/** A stylesheet for what is in the same shadow root as *element*. @param {Element} element @param {CSSStyleSheet} sheet */
+/**
+ * A stylesheet for what is in the same shadow root as *element*.
+ * @param {Element} element
+ * @param {CSSStyleSheet} sheet
+ */
 export function adopt(element, sheet) {
   const { adoptedStyleSheets } = /** @type {ShadowRoot} */ (element.getRootNode());
   if (!adoptedStyleSheets.includes(sheet)) adoptedStyleSheets.push(sheet);
@@ -155,7 +161,12 @@ export const statusLook = ({ status, stalled }) => (stalled && status === "runni
 /** @param {Job} job @param {Language} language */
 export const labelOf = ({ label }, language) => label ?? language.say("unlabelled");
 
-/** All that the bar shows, for those who hear it. @param {Job} job @param {Language} language @param {boolean} isCurrent */
+/**
+ * All that the bar shows, for those who hear it.
+ * @param {Job} job
+ * @param {Language} language
+ * @param {boolean} isCurrent
+ */
 const spoken = ({ progress, percentage }, language, isCurrent) =>
   [
     progress.total > 0 && language.percentage(percentage),

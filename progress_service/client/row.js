@@ -1,9 +1,10 @@
 /** One job in the card. It touches the document only when its job changed, or a second has passed. */
 
 import { isFinished } from "./store.js";
+import { clock, rate } from "./moments.js";
 import { TimeLeft } from "./timeleft.js";
 import { Bar, Icon, button, labelOf, make, mark, statusLook, write } from "./parts.js";
-import { statusName } from "./texts.js";
+import { learn, statusName } from "./texts.js";
 
 /** @import {Command, Host} from "./element.js" */
 /** @import {Job} from "./types.d.ts" */
@@ -13,6 +14,18 @@ import { statusName } from "./texts.js";
  * @typedef {{element: HTMLElement, render: (job: Job) => void}} Panel
  * @typedef {new (host: Host, job: Job, close: (command?: Command) => void) => Panel} PanelClass
  */
+
+learn({
+  batchOf: "Batch {done} of {n}",
+  batches: { one: "{n} batch", other: "{n} batches" },
+  elapsed: "{time} elapsed",
+  took: "took {time}",
+  pause: "Pause",
+  resume: "Resume",
+  cancel: "Cancel",
+  actions: "{action}: {label}",
+  refusal: "{action} was refused: {reason}",
+});
 
 const MOVE_MS = 260;
 
@@ -32,7 +45,11 @@ export class Row {
   #refusal = make("p", "refusal");
   #toggleIcon = new Icon();
   #toggle = button("toggle", () => this.#act(this.#action), this.#toggleIcon.element);
-  #cancel = button("cancel", () => this.#open(this.#cancel, import("./confirm.js")), new Icon("cancel").element);
+  #cancel = button(
+    "cancel",
+    () => this.#open(this.#cancel, import("./confirm.js")),
+    new Icon("cancel").element,
+  );
   element = make(
     "li",
     "job",
@@ -42,16 +59,7 @@ export class Row {
     this.#percentage,
     make("span", "actions", this.#toggle, this.#cancel),
     this.#bar.element,
-    make(
-      "div",
-      "facts",
-      this.#status,
-      this.#count,
-      this.#failed,
-      this.#batches,
-      this.#rate,
-      this.#elapsed,
-    ),
+    make("div", "facts", this.#status, this.#count, this.#failed, this.#batches, this.#rate, this.#elapsed),
     this.#error,
     this.#refusal,
   );
@@ -86,7 +94,7 @@ export class Row {
     // A job may change a hundred times a second; a clock does not.
     if (!ended || !job.started_at || (second === this.#second && !job.finished_at)) return;
     this.#second = second;
-    const time = language.clock(Math.max(0, ended - Date.parse(job.started_at)) / 1_000);
+    const time = clock(Math.max(0, ended - Date.parse(job.started_at)) / 1_000, language);
     write(this.#elapsed, language.say(job.finished_at ? "took" : "elapsed", { time }));
   }
 
@@ -105,8 +113,11 @@ export class Row {
     write(this.#percentage, job.progress.total > 0 ? language.percentage(job.percentage) : "");
     write(this.#status, language.say(statusName(job)));
     write(this.#count, language.count(job.progress));
-    write(this.#failed, job.progress.failed > 0 ? language.say("failedCount", { n: job.progress.failed }) : "");
-    write(this.#rate, job.rate && isCurrent && statusName(job) === "running" ? language.rate(job.rate) : "");
+    write(
+      this.#failed,
+      job.progress.failed > 0 ? language.say("failedCount", { n: job.progress.failed }) : "",
+    );
+    write(this.#rate, job.rate && isCurrent && statusName(job) === "running" ? rate(job.rate, language) : "");
     write(this.#error, job.error ?? "");
     this.#bar.show(job, language, isCurrent);
     this.#renderButtons(job);
@@ -147,7 +158,11 @@ export class Row {
     write(this.#refusal, await this.#host.act(command, /** @type {Job} */ (this.#job)));
   }
 
-  /** Open what belongs to a button, or close it. @param {HTMLElement} opener @param {Promise<{Panel: PanelClass}>} module */
+  /**
+   * Open what belongs to a button, or close it.
+   * @param {HTMLElement} opener
+   * @param {Promise<{Panel: PanelClass}>} module
+   */
   async #open(opener, module) {
     if (this.#close(opener)) return opener.focus();
     const { Panel } = await module;

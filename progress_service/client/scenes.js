@@ -1,11 +1,17 @@
-/** Recorded streams: each state of a job and of the connection, as the service tells it. The gallery shows them. */
+/**
+ * Recorded streams: each state of a job and of the connection, as the service tells it. The gallery shows
+ * them.
+ */
 
 /** @import {Job, ProgressState, Totals} from "./types.d.ts" */
 
 /** The moment at which the scenes stand still. */
 export const SCENE_NOW = Date.parse("2025-06-02T10:05:30Z");
 
-/** @typedef {Partial<Job> & {counted?: number, batches?: number, batch?: number, total?: number, failed?: number}} Draft */
+/**
+ * @typedef {Partial<Job> & {counted?: number, batches?: number, batch?: number, total?: number, failed?:
+ * number}} Draft
+ */
 
 /**
  * A job's view. `counted` contacts are done or failed, of `batches` times `batch`, unless there is a `total`.
@@ -47,7 +53,10 @@ export function job({ counted = 178, batches = 12, batch = 40, total = batches *
   };
 }
 
-/** @param {readonly Job[]} jobs @returns {{jobs: readonly Job[], totals: Totals, feed: ProgressState["feed"]}} */
+/**
+ * @param {readonly Job[]} jobs
+ * @returns {{jobs: readonly Job[], totals: Totals, feed: ProgressState["feed"]}}
+ */
 export function snapshot(jobs) {
   /** @param {"total" | "completed" | "failed"} name */
   const sum = (name) => jobs.reduce((sum, { progress }) => sum + progress[name], 0);
@@ -85,9 +94,23 @@ const cut = (connection, drafts, feed = "live") => [
 const running = { ...moving };
 const several = [
   { id: "e", label: "contacts-june.csv", ...moving },
-  { id: "d", label: "Fair in Lyon.xlsx", counted: 912, batches: 30, rate: 0.4, eta_seconds: 720, eta_range: /** @type {[number, number]} */ ([480, 1100]) },
+  {
+    id: "d",
+    label: "Fair in Lyon.xlsx",
+    counted: 912,
+    batches: 30,
+    rate: 0.4,
+    eta_seconds: 720,
+    eta_range: /** @type {[number, number]} */ ([480, 1100]),
+  },
   { id: "c", label: "Partners Benelux", status: /** @type {const} */ ("paused"), counted: 96 },
-  { id: "b", label: "Newsletter sign-ups", status: /** @type {const} */ ("completed"), counted: 480, ...ended },
+  {
+    id: "b",
+    label: "Newsletter sign-ups",
+    status: /** @type {const} */ ("completed"),
+    counted: 480,
+    ...ended,
+  },
 ];
 
 /** @type {Record<string, Frame[]>} */
@@ -105,13 +128,29 @@ export const scenes = {
   failed: live({ status: "failed", error: "The mail server did not answer for five minutes.", ...ended }),
   cancelled: live({ status: "cancelled", ...ended }),
   several: live(...several),
-  long: live({ ...moving, label: "An_export_with_a_very_long_name_that_nobody_would_ever_type_by_hand_2025-06-02_final_v3.csv", counted: 1_234_567, batches: 50, batch: 50_000 }),
+  long: live({
+    ...moving,
+    label: "An_export_with_a_very_long_name_that_nobody_would_ever_type_by_hand_2025-06-02_final_v3.csv",
+    counted: 1_234_567,
+    batches: 50,
+    batch: 50_000,
+  }),
   refusing: live(running),
   empty: live(),
   connecting: [["connection", { state: "connecting", since: SCENE_NOW - 2_000, problem: null }]],
   reconnecting: cut({ state: "reconnecting" }, [running]),
   degraded: cut({ state: "live" }, [running], "degraded"),
   lost: cut({ state: "live" }, [running], "lost"),
-  refused: cut({ state: "refused", problem: { status: 503, title: "Restarting", detail: "The service restarts. It will be back in a minute." } }, [running]),
+  refused: cut(
+    {
+      state: "refused",
+      problem: {
+        status: 503,
+        title: "Restarting",
+        detail: "The service restarts. It will be back in a minute.",
+      },
+    },
+    [running],
+  ),
   signedOut: cut({ state: "refused", problem: { status: 401, title: "Signed out", detail: "" } }, [running]),
 };

@@ -43,7 +43,14 @@ export const styles = sheet(/* css */ `
 :host([theme="dark"]) { color-scheme: dark; }
 :host([theme="system"]) { color-scheme: light dark; }
 * { box-sizing: border-box; }
-.unseen { position: absolute; inline-size: 1px; block-size: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+.unseen {
+  position: absolute;
+  inline-size: 1px;
+  block-size: 1px;
+  overflow: hidden;
+  clip-path: inset(50%);
+  white-space: nowrap;
+}
 
 [data-status] { --_hue: var(--_still); --_text: var(--_muted); }
 [data-status="running"] { --_hue: var(--_running); --_text: var(--_running); }
@@ -90,13 +97,20 @@ export const styles = sheet(/* css */ `
 [data-failed] .done { box-shadow: 0 0 0 1.5px var(--_surface); }
 [data-indeterminate] .done { animation: wander 2s ease-in-out infinite alternate; }
 @keyframes wander { from { translate: -70%; } to { translate: 70%; } }
-[data-stale], [data-stale] [data-status] { --_hue: var(--_still); --_text: var(--_muted); --_wrong: var(--_muted); }
+[data-stale], [data-stale] [data-status] {
+  --_hue: var(--_still);
+  --_text: var(--_muted);
+  --_wrong: var(--_muted);
+}
 [data-stale] .failed { background: var(--_still); opacity: 0.5; }
 [data-stale] * { animation-play-state: paused !important; }
 
 @media (prefers-reduced-motion: reduce) {
   * { transition: none !important; animation: none !important; }
-  [data-indeterminate] .done { translate: none; background: repeating-linear-gradient(-45deg, var(--_hue) 0 4px, transparent 4px 8px); }
+  [data-indeterminate] .done {
+    translate: none;
+    background: repeating-linear-gradient(-45deg, var(--_hue) 0 4px, transparent 4px 8px);
+  }
 }
 @media (forced-colors: active) {
   .bar { border: 1px solid CanvasText; background: Canvas; forced-color-adjust: none; }

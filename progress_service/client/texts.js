@@ -11,8 +11,6 @@ import { known } from "./languages.js";
 
 /** @type {Words} */
 export const english = {
-  title: "Enrichment jobs",
-  empty: "No jobs are running",
   unlabelled: "Untitled job",
 
   pending: "Pending",
@@ -34,31 +32,16 @@ export const english = {
   signedOut: "Signed out",
   degraded: "Delayed",
   lost: "No updates",
-  since: "Last update {time}",
   stale: "not up to date",
 
   of: "{done} of {n}",
   contactsOf: { one: "{done} of {n} contact", other: "{done} of {n} contacts" },
   contacts: { one: "{n} contact", other: "{n} contacts" },
   failedCount: "{n} failed",
-  active: "{n} active",
   more: "+{n} more",
-  perSecond: "{n}/s",
-  perMinute: "{n}/min",
-  batchOf: "Batch {done} of {n}",
-  batches: { one: "{n} batch", other: "{n} batches" },
   soon: "a few seconds left",
   left: "about {time} left",
   leftRange: "{time} left",
-  elapsed: "{time} elapsed",
-  took: "took {time}",
-
-  pause: "Pause",
-  resume: "Resume",
-  cancel: "Cancel",
-  actions: "{action}: {label}",
-  refusal: "{action} was refused: {reason}",
-  history: "View history",
 };
 
 /** What to call what was asked of a job. */
@@ -80,7 +63,6 @@ export class Language {
   #number;
   #percent;
   #plural;
-  #digital;
   /** @type {Intl.NumberFormat[]} */
   #units = [];
   /** @type {string} */
@@ -95,8 +77,6 @@ export class Language {
     this.#number = new Intl.NumberFormat(this.tag, { maximumSignificantDigits: 15 });
     this.#percent = new Intl.NumberFormat(this.tag, { style: "percent" });
     this.#plural = new Intl.PluralRules(this.tag);
-    const { DurationFormat } = /** @type {any} */ (Intl);
-    this.#digital = DurationFormat && new DurationFormat(this.tag, { style: "digital", hoursDisplay: "auto" });
   }
 
   /**
@@ -107,7 +87,7 @@ export class Language {
   say(name, values = {}) {
     const phrase = this.#words[name] ?? english[name] ?? name;
     const text =
-      typeof phrase === "string" ? phrase : phrase[this.#plural.select(Number(values.n))] ?? phrase.other;
+      typeof phrase === "string" ? phrase : (phrase[this.#plural.select(Number(values.n))] ?? phrase.other);
     return (text ?? name).replace(/{(\w+)}/g, (_, key) => {
       const value = values[key] ?? "";
       return typeof value === "number" ? this.#number.format(value) : value;
@@ -121,51 +101,33 @@ export class Language {
 
   /** How many are done, of how many if that is known. @param {{total: number, completed: number}} progress */
   count({ total, completed }) {
-    return total > 0 ? this.say("contactsOf", { done: completed, n: total }) : this.say("contacts", { n: completed });
-  }
-
-  /** @param {number} perSecond */
-  rate(perSecond) {
-    const isSlow = perSecond < 1;
-    const n = Number((isSlow ? perSecond * 60 : perSecond).toPrecision(2));
-    return this.say(isSlow ? "perMinute" : "perSecond", { n });
+    return total > 0
+      ? this.say("contactsOf", { done: completed, n: total })
+      : this.say("contacts", { n: completed });
   }
 
   /** The time left, between *low* and *high* seconds. @param {number} low @param {number} high */
   left(low, high) {
     if (high < 10) return this.say("soon");
     const size = high < 60 ? 0 : high < 3600 ? 1 : 2;
-    const [from, to] = [low, high].map((seconds) => Math.max(0.5, Math.round((seconds * 2) / 60 ** size) / 2));
-    const unit = this.#unit(size);
+    const [from, to] = [low, high].map((seconds) =>
+      Math.max(0.5, Math.round((seconds * 2) / 60 ** size) / 2),
+    );
+    const unit = this.unit(size);
     const [a, b] = size === 2 ? [from, to] : [Math.max(1, Math.round(from)), Math.round(to)];
     return a === b
       ? this.say("left", { time: unit.format(b) })
       : this.say("leftRange", { time: unit.formatRange?.(a, b) ?? unit.format(b) });
   }
 
-  /** A duration to the second, as a clock shows it. @param {number} seconds */
-  clock(seconds) {
-    if (!this.#digital) {
-      const size = seconds < 60 ? 0 : seconds < 3_600 ? 1 : 2;
-      return this.#unit(size).format(seconds / 60 ** size);
-    }
-    const [hours, minutes] = [seconds / 3_600, (seconds / 60) % 60].map(Math.floor);
-    return this.#digital.format({ hours, minutes, seconds: Math.floor(seconds % 60) });
-  }
-
   /** Numbers of seconds, minutes or hours. @param {number} size 0, 1 or 2. */
-  #unit(size) {
+  unit(size) {
     return (this.#units[size] ??= new Intl.NumberFormat(this.tag, {
       style: "unit",
       unit: UNITS[size],
       unitDisplay: "short",
       maximumFractionDigits: size && size - 1,
     }));
-  }
-
-  /** @param {number} milliseconds A moment, as `Date.now()` has them. */
-  time(milliseconds) {
-    return new Intl.DateTimeFormat(this.tag, { timeStyle: "medium" }).format(milliseconds);
   }
 }
 

@@ -51,7 +51,12 @@ export class TimeLeft {
     this.#high.hear(high, now);
   }
 
-  /** What to tell people; nothing while nobody can know. @param {Job} job @param {Language} language @param {number} now */
+  /**
+   * What to tell people; nothing while nobody can know.
+   * @param {Job} job
+   * @param {Language} language
+   * @param {number} now
+   */
   text({ status, requested, stalled, eta_seconds }, language, now) {
     if (status !== "running" || requested || stalled || eta_seconds === null) return "";
     const [low, middle, high] = [this.#low, this.#middle, this.#high].map((each) => each.left(now));

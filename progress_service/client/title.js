@@ -22,7 +22,8 @@ export function follow(host) {
     if (writer !== null && writer !== host) return;
     writer = host;
     const { totals, jobs } = state;
-    const isRunning = isCurrent(state) && totals !== null && totals.total > 0 && jobs.some((job) => !isFinished(job));
+    const isRunning =
+      isCurrent(state) && totals !== null && totals.total > 0 && jobs.some((job) => !isFinished(job));
     show(isRunning ? host.language.percentage(totals.percentage) : null);
   };
 }

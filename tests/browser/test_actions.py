@@ -29,19 +29,19 @@ async def _answer(page: Page, command: str, status: int, body: Mapping[str, Any]
 
 
 @pytest.mark.parametrize(
-    ("status", "requested", "action", "word"),
+    ("changes", "action", "word"),
     [
-        ("running", None, "pause", "Pausing…"),
-        ("paused", None, "resume", "Resuming…"),
-        ("running", "pause", "resume", "Resuming…"),
-        ("paused", "resume", "pause", "Pausing…"),
+        ({"status": "running"}, "pause", "Pausing…"),
+        ({"status": "paused"}, "resume", "Resuming…"),
+        ({"status": "running", "requested": "pause"}, "resume", "Resuming…"),
+        ({"status": "paused", "requested": "resume"}, "pause", "Pausing…"),
     ],
 )
 async def test_a_press_pauses_and_resumes(
-    page: Page, feed: ScriptedFeed, status: str, requested: str | None, action: str, word: str
+    page: Page, feed: ScriptedFeed, changes: dict[str, str], action: str, word: str
 ) -> None:
     """A person could not stop a job for a while, nor take that back before the worker has answered."""
-    view = job_view(status=status, requested=requested)
+    view = job_view(**changes)
     feed.first["full"] = snapshot_view(view)
     asked = await _answer(page, action, 202, view | {"requested": action, "revision": 2})
     await show(page, feed)

@@ -1,4 +1,4 @@
-"""What the element offers to the page around it: events, properties, languages, and a demo without a service."""
+"""What the element offers to the page around it: events, properties, languages, a demo without a service."""
 
 import anyio
 import pytest
@@ -53,7 +53,8 @@ async def test_properties_say_the_same_as_attributes(page: Page, feed: ScriptedF
         }"""
     )
     assert seen == [
-        '<enrichment-progress-bar user-id="u" compact="" title-progress="" theme="dark" demo=""></enrichment-progress-bar>',
+        '<enrichment-progress-bar user-id="u" compact="" title-progress="" theme="dark" demo="">'
+        "</enrichment-progress-bar>",
         "<enrichment-progress-bar></enrichment-progress-bar>",
         "early",
         "early",
@@ -76,7 +77,8 @@ async def test_a_page_can_add_a_language(page: Page, feed: ScriptedFeed) -> None
     await expect(part(page, "status")).to_have_text("Running")
     await page.evaluate(
         """() => customElements.get("enrichment-progress-bar").texts.set("fr", {
-          running: "En cours", contactsOf: { one: "{done} contact sur {n}", other: "{done} contacts sur {n}" },
+          running: "En cours",
+          contactsOf: { one: "{done} contact sur {n}", other: "{done} contacts sur {n}" },
         })"""
     )
     await expect(part(page, "status")).to_have_text("En cours")
@@ -89,12 +91,14 @@ async def test_every_word_is_there_in_german(page: Page, feed: ScriptedFeed) -> 
     await show(page, feed, "")
     missing = await page.evaluate(
         """async () => {
-          for (const name of ["confirm", "batches", "history", "announcer", "notifications"])
+          for (const name of ["card", "confirm", "batches", "history", "announcer", "notifications"])
             await import(`/client/${name}.js`);
           const { english } = await import("/client/texts.js");
           const { german } = await import("/client/texts-de.js");
           const [ours, theirs] = [english, german].map((words) => Object.keys(words).sort());
-          return [ours.filter((name) => !theirs.includes(name)), theirs.filter((name) => !ours.includes(name))];
+          const [missing, needless] = [[ours, theirs], [theirs, ours]].map(([these, those]) =>
+            these.filter((name) => !those.includes(name)));
+          return [missing, needless];
         }"""
     )
     assert missing == [[], []]

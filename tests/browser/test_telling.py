@@ -86,7 +86,7 @@ async def test_what_comes_quickly_is_said_in_one_breath(page: Page, feed: Script
     await page.clock.run_for(9_000)
     assert len(await _said(page)) == 1
     await page.clock.run_for(2_000)
-    ended = ", ".join(["Completed", "150 of 200 contacts"])
+    ended = "Completed, 150 of 200 contacts"
     assert await _said(page) == [
         "e: Failed, 150 of 200 contacts. No answer.",
         f"d: {ended}. c: {ended}. b: {ended}. and 1 more",

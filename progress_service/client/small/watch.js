@@ -1,1 +1,1 @@
-import{a,b,c,d,e,f}from"./chunk-4W4Y5ACN.js";export{e as CommandFailed,a as NOTHING_KNOWN,d as isCurrent,b as isFinished,c as latestJob,f as watch};
+import{a as e,b as f}from"./chunk-YYQ6CZST.js";import{a,b,c,d}from"./chunk-M3QVEKJV.js";export{e as CommandFailed,a as NOTHING_KNOWN,d as isCurrent,b as isFinished,c as latestJob,f as watch};

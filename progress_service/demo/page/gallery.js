@@ -24,7 +24,18 @@ const JOBS = [
   "long",
 ];
 const CONNECTIONS = ["empty", "connecting", "degraded", "lost", "reconnecting", "refused", "signedOut"];
-const LINES = ["running", "several", "counting", "paused", "stalled", "completed", "failed", "reconnecting", "refused", "long"];
+const LINES = [
+  "running",
+  "several",
+  "counting",
+  "paused",
+  "stalled",
+  "completed",
+  "failed",
+  "reconnecting",
+  "refused",
+  "long",
+];
 const SIZES = [120, 320, 640, 1200];
 const RIGHT_TO_LEFT = new Set(["ar"]);
 
@@ -54,7 +65,12 @@ function place(id) {
   return /** @type {HTMLElement} */ (document.getElementById(id));
 }
 
-/** @param {string} name @param {string} scene @param {Record<string, string>} [attributes] @param {number} [width] */
+/**
+ * @param {string} name
+ * @param {string} scene
+ * @param {Record<string, string>} [attributes]
+ * @param {number} [width]
+ */
 function sample(name, scene, attributes = {}, width) {
   const figure = document.createElement("figure");
   figure.className = width ? `piece w${width}` : "piece";
