@@ -80,6 +80,7 @@ export class Row {
     this.#host = host;
     this.element.tabIndex = -1;
     this.#label.dir = "auto";
+    for (const opener of [this.#batches, this.#cancel]) mark(opener, "aria-expanded", "false");
   }
 
   /** @param {Job} job @param {boolean} isCurrent @param {number} now */
