@@ -24,6 +24,7 @@ from progress_service.api.problems import Problem, send_problem
 
 CLIENT_FOLDER = Path(__file__).parent.parent / "client"
 SMALL = "small"
+USUAL = "enrichment-progress-bar.js"
 PREFIX = "/client/"
 GZIP_LEVEL = 9
 
@@ -101,7 +102,7 @@ async def serve_client(scope: Scope, receive: Receive, send: Send) -> None:
     name = scope["path"].rpartition(PREFIX)[2]
     file = _file(name)
     if file is None:
-        detail = f"There is no file {name[:100]!r} for browsers; enrichment-progress-bar.js is the usual one."
+        detail = f"There is nothing at this address: no file {name[:100]!r}. {USUAL} is the usual one."
         await send_problem(
             send, Problem(HTTPStatus.NOT_FOUND, "Not Found", detail), [(b"access-control-allow-origin", b"*")]
         )

@@ -4,6 +4,7 @@ It speaks the stream's protocol and serves the real client. What a page asked of
 """
 
 import json
+import mimetypes
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -78,7 +79,7 @@ class ScriptedFeed:
     """The state of one scripted service.
 
     `first` is what a stream begins with, by view; while `refusal` is set, it is answered instead. `body` is
-    the page at `/`. `queries` are those of all requests for the stream, `tokens` those shown for a ticket.
+    the page at `/`, `pages` are what is under `/page/`, by name and without any policy. `queries` are those of all requests for the stream, `tokens` those shown for a ticket.
     `commands` are those that were sent, as (job, command); see `answer_commands`.
     `passes` counts the requests for a ticket, by which a tab learns whom its credential is for.
     `users` names whom a token or a session's cookie is for; of all others it is `u`.
@@ -87,6 +88,7 @@ class ScriptedFeed:
     def __init__(self) -> None:
         self.base = ""
         self.body = ""
+        self.pages: dict[str, str] = {}
         self.first: dict[str, Json] = {"full": snapshot_view(), "compact": compact_view(None)}
         self.is_silent = False
         self.refusal: tuple[int, Json] | None = None
@@ -134,6 +136,7 @@ class ScriptedFeed:
         return Starlette(
             routes=[
                 Route("/", self._page),
+                Route("/page/{name}", self._given),
                 Route("/v1/stream", self._stream),
                 Route("/v1/tickets", self._ticket, methods=["POST"]),
                 Route("/v1/jobs/{id}/{command}", self._command, methods=["POST"]),
@@ -155,6 +158,10 @@ class ScriptedFeed:
         policy = "default-src 'self' http://127.0.0.1:*"
         html = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>A page</title>{self.body}</html>'
         return HTMLResponse(html, headers={"Content-Security-Policy": policy})
+
+    async def _given(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        return Response(self.pages[name], media_type=mimetypes.guess_type(name)[0])
 
     async def _ticket(self, request: Request) -> Response:
         self.passes += 1
@@ -194,10 +201,11 @@ class ScriptedFeed:
         if query.get("ticket") in self.refused_tickets:
             return _problem(401, {"title": "Not signed in", "detail": "The ticket has expired."})
         sending, receiving = anyio.create_memory_object_stream[bytes](FRAMES_MAX)
-        first = "snapshot" if query["view"] == "full" else "compact"
+        view = query.get("view", "full")
+        first = "snapshot" if view == "full" else "compact"
         sending.send_nowait(f"retry: {RETRY_MS}\n\n".encode())
         if not self.is_silent:
-            sending.send_nowait(_event(first, self.first[query["view"]]).encode())
+            sending.send_nowait(_event(first, self.first[view]).encode())
         return StreamingResponse(self._frames(sending, receiving), media_type="text/event-stream")
 
     async def _frames(

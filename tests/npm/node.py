@@ -35,8 +35,8 @@ def modules() -> Path:
     return MODULES
 
 
-def run(script: str, *arguments: str | Path, cwd: Path | None = None) -> str:
-    """Run a package's program with node, by its path among the packages; what it wrote.
+def run(script: str | Path, *arguments: str | Path, cwd: Path | None = None) -> str:
+    """Run a program with node, by its path among the packages; what it wrote.
 
     Raises:
         subprocess.CalledProcessError: It failed; its output has gone to ours.
@@ -45,13 +45,14 @@ def run(script: str, *arguments: str | Path, cwd: Path | None = None) -> str:
     return subprocess.run(command, cwd=cwd, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def bundle(source: str, folder: Path, aliases: Mapping[str, Path | str] | None = None) -> Path:
-    """One module of *source* and all that it imports by name from npm, for a browser; *aliases* rename."""
-    entry, out = folder / "entry.js", folder / "page.js"
-    entry.write_text(source, "utf-8")
-    options = [f"--alias:{name}={path}" for name, path in (aliases or {}).items()]
+def bundle(entry: Path, *, aliases: Mapping[str, str] | None = None) -> str:
+    """The module at *entry*, and all that it imports by name, as one for a browser; *aliases* rename packages."""
+    out = entry.with_suffix(".out.js")
+    options = [f"--alias:{name}={other}" for name, other in (aliases or {}).items()]
+    # A recipe may be written in a browser's module, or in JSX.
+    options += ["--jsx=automatic", "--loader:.js=jsx", '--define:process.env.NODE_ENV="production"']
     esbuild(entry, "--bundle", "--format=esm", f"--outfile={out}", *options)
-    return out
+    return out.read_text("utf-8")
 
 
 def esbuild(*arguments: str | Path, cwd: Path | None = None) -> None:
