@@ -76,7 +76,7 @@ class Service:
         origins = Origins(settings.allowed_origins)
         access = Access(access_policy(settings), origins)
         self.app: ASGIApp = application(
-            jobs=Jobs(access, store, self.publisher.snapshot_view),
+            jobs=Jobs(access, store, snapshot=self.publisher.snapshot_view, estimate=self.publisher.estimate),
             history=History(access, store),
             sessions=Sessions(access, origins),
             operations=Operations(lambda: self.publisher.feed_state),

@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from progress_service.core.board import Departure
+from progress_service.core.estimate import Estimate
 from progress_service.core.events import FeedState
 from progress_service.core.model import Job, Progress, Request, Status
 from progress_service.core.totals import Totals, recount
-from progress_service.wire import frames, views
+from progress_service.wire import frames
+from progress_service.wire.views import CompactView, SnapshotView, job_view, totals_view
 from tests.event_stream import Event, EventStreamReader, events_in
 from tests.strategies import BIRTH, job, jobs
 
@@ -121,7 +123,7 @@ def expected_totals(totals: Totals) -> dict[str, Any]:
 @given(hostile_jobs())
 def test_a_job_is_read_as_it_was_written(row: Job) -> None:
     """A text that could end its field could forge events on the pages of whoever watches the job."""
-    (event,) = events_in(frames.job_event(row))
+    (event,) = events_in(frames.job_event(job_view(row)))
     assert event.type == "job"
     assert event.json() == expected(row)
 
@@ -129,7 +131,7 @@ def test_a_job_is_read_as_it_was_written(row: Job) -> None:
 @given(hostile_jobs())
 def test_no_raw_control_character_is_sent(row: Job) -> None:
     """Old proxies and curl in a terminal see the bytes as they are."""
-    frame = frames.job_event(row)
+    frame = frames.job_event(job_view(row))
     assert not {byte for byte in frame if byte < 0x20} - {ord("\n")}
     assert frame.count(b"\n") == 3
 
@@ -140,9 +142,9 @@ def test_a_flush_is_read_as_its_events(changed: list[Job], gone: list[str]) -> N
     totals = recount(changed)
     frame = frames.flush(
         [
-            *(frames.job_event(row) for row in changed),
+            *(frames.job_event(job_view(row)) for row in changed),
             *(frames.removed_event(job_id, Departure.EVICTED) for job_id in gone),
-            frames.totals_event(totals, "e1-17"),
+            frames.totals_event(totals_view(totals), "e1-17"),
         ]
     )
     reader = EventStreamReader()
@@ -161,7 +163,7 @@ def test_a_flush_is_read_as_its_events(changed: list[Job], gone: list[str]) -> N
 def test_a_snapshot_is_read_as_it_was_written(shown: list[Job], state: FeedState) -> None:
     """It is the first event of every stream, and the answer of `GET /v1/jobs`."""
     totals = recount(shown)
-    snapshot = views.snapshot_view(shown, totals, state, BIRTH)
+    snapshot = SnapshotView([*map(job_view, shown)], totals_view(totals), state, BIRTH)
     (event,) = events_in(frames.snapshot_event(snapshot, "e1-18"))
     assert (event.type, event.last_event_id) == ("snapshot", "e1-18")
     assert event.json() == {
@@ -176,7 +178,8 @@ def test_a_snapshot_is_read_as_it_was_written(shown: list[Job], state: FeedState
 @given(st.none() | hostile_jobs(), st.lists(jobs()).map(recount))
 def test_a_compact_event_is_read_as_it_was_written(row: Job | None, totals: Totals) -> None:
     """It is complete each time; without any job it says so."""
-    (event,) = events_in(frames.compact_event(row, totals, "e1-19"))
+    compact = CompactView(job_view(row) if row else None, totals.active, totals_view(totals))
+    (event,) = events_in(frames.compact_event(compact, "e1-19"))
     assert (event.type, event.last_event_id) == ("compact", "e1-19")
     assert event.json() == {
         "job": row and expected(row),
@@ -207,7 +210,7 @@ def test_the_small_events(frame: bytes, event: Event) -> None:
 def test_a_keep_alive_says_nothing() -> None:
     """It must reach every proxy on the way, and no listener; nor may it end an event or touch the id."""
     reader = EventStreamReader()
-    reader.feed(frames.totals_event(Totals(), "e1-20"))
+    reader.feed(frames.totals_event(totals_view(Totals()), "e1-20"))
     assert reader.feed(frames.KEEP_ALIVE) == []
     assert (reader.comments, reader.last_event_id) == (1, "e1-20")
 
@@ -215,7 +218,7 @@ def test_a_keep_alive_says_nothing() -> None:
 def test_sums_beyond_what_one_job_can_count() -> None:
     """Each count stops at 2**53 - 1, but a user may have thousands of such jobs."""
     most = job(progress=Progress(2**53 - 1, 2**53 - 1))
-    (event,) = events_in(frames.totals_event(recount([most] * 4_000), "e1-21"))
+    (event,) = events_in(frames.totals_event(totals_view(recount([most] * 4_000)), "e1-21"))
     assert event.json()["total"] == 4_000 * (2**53 - 1)
     assert event.json()["percentage"] == 100
 
@@ -223,5 +226,16 @@ def test_sums_beyond_what_one_job_can_count() -> None:
 def test_counts_win_over_what_a_worker_wrote_beside_them() -> None:
     """The counts come first, and in this order: people read streams with curl."""
     row = job(progress=Progress(4, 2, 1, 3, {"source": "contacts.csv"}))
-    (event,) = events_in(frames.job_event(row))
+    (event,) = events_in(frames.job_event(job_view(row)))
     assert list(event.json()["progress"]) == ["total", "completed", "failed", "current_batch", "source"]
+
+
+def test_an_estimate_is_told_in_numbers_that_people_can_read() -> None:
+    """Sixteen digits of a time left would be sent ten times a second, and mean nothing."""
+    told = Estimate(rate=0.123456789, eta_seconds=61.26, eta_range=(40.04, 100.0), stalled=True)
+    (event,) = events_in(frames.job_event(job_view(job(), told)))
+    view = event.json()
+    assert (view["rate"], view["eta_seconds"], view["eta_range"]) == (0.1235, 61.3, [40.0, 100.0])
+    assert view["stalled"] is True
+    (event,) = events_in(frames.totals_event(totals_view(Totals(), 61.26), "e1-22"))
+    assert event.json()["eta_seconds"] == 61.3

@@ -267,3 +267,88 @@ def test_a_snapshot_holds_everything_a_new_stream_needs(view: View) -> None:
     else:
         assert events["compact"]["job"]["id"] == "job-1"
         assert events["feed"]["state"] == "lost"
+
+
+def test_the_time_left_is_told_with_the_job_and_the_totals(desk: Desk) -> None:
+    """It is what people look at first."""
+    for batch in range(1, 4):
+        desk.report(replace(JOB, progress=Progress(total=10, completed=batch), revision=1 + batch))
+        desk.pass_time(20)
+    ((_, before), _) = desk.listeners.flushes()[-1]
+    desk.report(replace(JOB, progress=Progress(total=10, completed=4), revision=9))
+
+    ((_, after), (_, totals)) = desk.listeners.flushes()[-1]
+    assert before["eta_seconds"] == 140.0
+    assert after["eta_seconds"] == totals["eta_seconds"] == 120.0
+    assert after["rate"] == 0.05
+    assert after["eta_range"][0] < 120 < after["eta_range"][1]
+    assert desk.publisher.snapshot_view("ada").jobs[0].eta_seconds == 120.0
+
+
+@pytest.fixture(params=View)
+def rhythmic(request: pytest.FixtureRequest) -> Desk:
+    """A user with a job that has done ten items, one a second, and whose feed is live."""
+    desk = Desk(("ada", request.param))
+    desk.publisher.accept([FeedTurned(FeedState.LIVE, desk.clock.now)])
+    for second in range(1, 11):
+        desk.pass_time(1)
+        desk.report(replace(JOB, progress=Progress(total=99, completed=second), revision=1 + second))
+    desk.pass_time(FLUSH_SECONDS)
+    desk.listeners.flushes()
+    return desk
+
+
+def stalled(desk: Desk) -> list[bool]:
+    """Whether the job was told to hang, at each time since the last call that it was told at all."""
+    events = [data for flush in desk.listeners.flushes() for name, data in flush if name != "totals"]
+    return [data.get("job", data)["stalled"] for data in events]
+
+
+def test_a_job_that_hangs_is_told_to_once_though_no_row_changes(rhythmic: Desk) -> None:
+    """Nobody writes when nothing moves, so nobody else would tell."""
+    rhythmic.pass_time(5)
+    assert stalled(rhythmic) == []
+    rhythmic.pass_time(10)
+    assert stalled(rhythmic) == [True]
+    rhythmic.pass_time(600)
+    assert stalled(rhythmic) == []
+
+    rhythmic.report(replace(JOB, progress=Progress(total=99, completed=11), revision=20))
+    rhythmic.pass_time(5)
+    assert stalled(rhythmic) == [False]
+
+
+def test_a_job_that_hangs_again_is_told_to_again(rhythmic: Desk) -> None:
+    """One warning for each time that it hangs."""
+    rhythmic.pass_time(15)
+    for revision in range(20, 24):
+        rhythmic.report(replace(JOB, progress=Progress(total=99, completed=revision), revision=revision))
+        rhythmic.pass_time(1)
+    rhythmic.listeners.flushes()
+    rhythmic.pass_time(120)
+    assert stalled(rhythmic) == [True]
+
+
+def test_who_comes_later_is_told_of_a_job_that_hangs_from_then_on() -> None:
+    """The vigil begins with the snapshot, also for a job that never moves while it is watched."""
+    desk = Desk()
+    desk.publisher.accept([FeedTurned(FeedState.LIVE, desk.clock.now)])
+    for second in range(1, 11):
+        desk.pass_time(1)
+        desk.report(replace(JOB, progress=Progress(total=99, completed=second), revision=1 + second))
+    desk.listeners.watched.append(("ada", View.FULL))
+    desk.publisher.snapshot("ada", View.FULL)
+    desk.pass_time(15)
+    assert stalled(desk) == [True]
+    assert desk.publisher.snapshot_view("ada").jobs[0].stalled
+
+
+def test_while_the_feed_is_lost_no_job_is_said_to_hang(rhythmic: Desk) -> None:
+    """We hear nothing of any job then, and the page says that already."""
+    rhythmic.publisher.accept([FeedTurned(FeedState.LOST, rhythmic.clock.now)])
+    rhythmic.pass_time(60)
+    assert stalled(rhythmic) == []
+    assert not rhythmic.publisher.snapshot_view("ada").jobs[0].stalled
+    rhythmic.publisher.accept([FeedTurned(FeedState.LIVE, rhythmic.clock.now)])
+    rhythmic.pass_time(10)
+    assert stalled(rhythmic) == [True]

@@ -13,6 +13,7 @@ from progress_service.core.events import JobReported
 from progress_service.core.model import Instant, Job, Progress, Request, Status
 from progress_service.wire import frames
 from progress_service.wire.rows import COUNT_MAX, MalformedRow, job_reported, jobs_reported
+from progress_service.wire.views import job_view
 from tests.texts import ID, ROW, json_values, written
 
 NOW = Instant(7.0)
@@ -183,7 +184,7 @@ def test_what_was_read_can_be_written(depth: int) -> None:
 
 def from_below(calls: int, job: Job) -> bytes:
     """The job's event, encoded that many calls further down."""
-    return from_below(calls - 1, job) if calls else frames.job_event(job)
+    return from_below(calls - 1, job) if calls else frames.job_event(job_view(job))
 
 
 @given(json_values)
@@ -197,7 +198,7 @@ def test_any_value_in_any_column(fields: dict[str, Any]) -> None:
     """As above, nearer to a good row; and what is taken for one can be shown."""
     fact = job_reported(written(**fields), NOW)
     if isinstance(fact, JobReported):
-        assert frames.job_event(fact.job)
+        assert frames.job_event(job_view(fact.job))
     else:
         assert fact.reason
 

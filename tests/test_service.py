@@ -17,6 +17,10 @@ ADVANCE = """
     UPDATE bulk_enrichment_jobs SET progress = jsonb_build_object('total', 8, 'completed', $2::int)
     WHERE id = $1
 """
+HALF_DONE = """
+    INSERT INTO bulk_enrichment_jobs (user_id, status, started_at, progress)
+    VALUES ($1, 'running', now() - interval '1000 s', '{"total": 100, "completed": 50}') RETURNING id
+"""
 FINISH = "UPDATE bulk_enrichment_jobs SET status = 'completed' WHERE id = $1"
 
 
@@ -67,6 +71,22 @@ async def test_two_users_never_see_each_others_jobs(dsn: str) -> None:
         assert str(for_ada) not in "".join(event.data for event in of_grace.events)
         assert [job["label"] for job in listed["jobs"]] == ["for Ada"]
         assert foreign.status_code == httpx.codes.NOT_FOUND
+
+
+async def test_the_time_left_is_told_wherever_a_job_is_shown(dsn: str) -> None:
+    """Who asks once wants to know it no less than who watches."""
+    async with ready(dsn) as service, connected(dsn) as worker:
+        ada = await new_user(worker)
+        async with watching(service.http, ada) as browser:
+            job_id = await worker.fetchval(HALF_DONE, ada)
+            await browser.until(lambda: bool(browser.named("totals")))
+            one = (await service.http.get(f"/v1/jobs/{job_id}", headers=bearer(ada))).json()
+            every = (await service.http.get("/v1/jobs", headers=bearer(ada))).json()
+
+        (pushed,), (listed,) = browser.named("job"), every["jobs"]
+        for view in (pushed, one, listed, every["totals"], browser.named("totals")[0]):
+            assert view["eta_seconds"] == pytest.approx(1_000, abs=10)
+        assert pushed["rate"] == one["rate"] == listed["rate"] == pytest.approx(0.05, rel=0.01)
 
 
 async def test_a_job_moves_to_another_user(dsn: str) -> None:

@@ -16,8 +16,9 @@ from starlette.responses import Response
 from progress_service.api.access import Access
 from progress_service.api.problems import Problem
 from progress_service.api.requests import json_body, no_body
+from progress_service.core.estimate import Estimate
 from progress_service.core.events import JobReported
-from progress_service.core.model import Instant
+from progress_service.core.model import Instant, Job
 from progress_service.core.model import Request as Command
 from progress_service.jobs.commands import CommandRefused
 from progress_service.jobs.store import (
@@ -56,12 +57,21 @@ class Jobs:
         access: Tells who asks.
         store: The rows, seen with the eyes of that user.
         snapshot: All of a user's jobs on the board.
+        estimate: How fast a job on the board is, and how long it still takes.
     """
 
-    def __init__(self, access: Access, store: JobStore, snapshot: Callable[[str], SnapshotView]) -> None:
+    def __init__(
+        self,
+        access: Access,
+        store: JobStore,
+        *,
+        snapshot: Callable[[str], SnapshotView],
+        estimate: Callable[[str], Estimate],
+    ) -> None:
         self._access = access
         self._store = store
         self._snapshot = snapshot
+        self._estimate = estimate
 
     async def every(self, request: Request) -> Response:
         """GET /v1/jobs: what a stream would begin with, once."""
@@ -76,7 +86,7 @@ class Jobs:
             row = await self._store.get(UUID(identity.user_id), job_id)
         if row is None:
             raise _no_such_job(job_id)
-        return json_response(view_of(row))
+        return json_response(self._view_of(row))
 
     async def create(self, request: Request) -> Response:
         """POST /v1/jobs: a job that a worker may take up.
@@ -97,10 +107,10 @@ class Jobs:
                     key=key,
                 )
         except ExclusiveJobRunning as error:
-            raise _already_running(view_of(error.report), root) from None
+            raise _already_running(self._view_of(error.report), root) from None
         except (KeyReused, UnknownUser, InvalidJob) as error:
             raise _not_created(error) from None
-        view = view_of(row)
+        view = self._view_of(row)
         return json_response(view, HTTPStatus.CREATED, {"Location": _address(view, root)})
 
     async def pause(self, request: Request) -> Response:
@@ -123,13 +133,18 @@ class Jobs:
             async with database_away_answered():
                 row = await self._store.command(UUID(identity.user_id), job_id, command)
         except CommandRefused as refused:
-            raise _refused(refused, command) from None
+            raise _refused(refused, self._view_of(refused.report), command) from None
         except InvalidJob as error:
             # An older row that broke a rule before there was one, and now cannot be written.
             raise Problem(HTTPStatus.CONFLICT, "Malformed row", str(error), slug="malformed-row") from None
         if row is None:
             raise _no_such_job(job_id)
-        return json_response(view_of(row))
+        return json_response(self._view_of(row))
+
+    def _view_of(self, row: str) -> JobView:
+        """The view of a row that this user may see, with what only the board knows of it."""
+        job = job_of(row)
+        return job_view(job, self._estimate(job.id))
 
 
 def json_response(
@@ -157,8 +172,8 @@ async def database_away_answered() -> AsyncIterator[None]:
         ) from error
 
 
-def view_of(row: str) -> JobView:
-    """The view of a row.
+def job_of(row: str) -> Job:
+    """The job that a row tells of.
 
     Raises:
         Problem: 500, since the row is one that cannot be shown.
@@ -171,7 +186,7 @@ def view_of(row: str) -> JobView:
             f"The database holds this job in a form that cannot be shown: {fact.reason}.",
             slug="malformed-row",
         )
-    return job_view(fact.job)
+    return fact.job
 
 
 def _address(view: JobView, root: str) -> str:
@@ -221,9 +236,9 @@ def _not_created(error: KeyReused | UnknownUser | InvalidJob) -> Problem:
             )
 
 
-def _refused(refused: CommandRefused, command: Command) -> Problem:
+def _refused(refused: CommandRefused, view: JobView, command: Command) -> Problem:
     """What the job is in is in its view, since `status` of a problem is HTTP's (RFC 9457, section 3.1.2)."""
-    job = msgspec.to_builtins(view_of(refused.report))
+    job = msgspec.to_builtins(view)
     if refused.status.is_finished:
         return Problem(
             HTTPStatus.CONFLICT,

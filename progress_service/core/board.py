@@ -11,10 +11,12 @@ from typing import assert_never
 
 from msgspec import Struct as Value
 
+from progress_service.core.estimate import NEVER, UNKNOWN, Estimate, advanced, begun, estimate, stalls_at
 from progress_service.core.events import Fact, JobDeleted, JobReported, SnapshotTaken
 from progress_service.core.model import FINISHED, Instant, Job, Revision
 from progress_service.core.reduce import MOVES, reduce_job
-from progress_service.core.totals import Tally, Totals
+from progress_service.core.share import Entry, Share
+from progress_service.core.totals import Totals
 
 TOMBSTONE_SECONDS = 60.0
 TOMBSTONES_MAX = 100_000
@@ -38,16 +40,6 @@ class Change(Value, frozen=True, gc=False):
     is_urgent: bool = False
 
 
-class _UserJobs(Tally):
-    """One user's share of the board, and its sums."""
-
-    __slots__ = ("jobs",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.jobs: dict[str, Job] = {}
-
-
 class Board:
     """All jobs, by user, and the deadlines at which the finished ones leave.
 
@@ -58,8 +50,8 @@ class Board:
     def __init__(self, *, linger_seconds: float = 5.0) -> None:
         self.linger_seconds = linger_seconds
         self.illegal_moves = 0
-        self._jobs: dict[str, Job] = {}
-        self._users: dict[str, _UserJobs] = {}
+        self._entries: dict[str, Entry] = {}
+        self._shares: dict[str, Share] = {}
         # (deadline, revision, id). An entry whose revision is no longer the job's is void.
         self._deadlines: list[tuple[Instant, Revision, str]] = []
         # What left, and at which revision: a late report must not bring it back. Oldest first.
@@ -67,7 +59,7 @@ class Board:
         self._burials: deque[tuple[Instant, str, Revision]] = deque()
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self._entries)
 
     @property
     def next_deadline(self) -> Instant | None:
@@ -76,22 +68,38 @@ class Board:
 
     def job(self, job_id: str) -> Job | None:
         """The job of that id, if it is on the board."""
-        return self._jobs.get(job_id)
+        entry = self._entries.get(job_id)
+        return entry.job if entry else None
+
+    def estimate(self, job_id: str, now: Instant) -> Estimate:
+        """How fast that job is, how long it takes and whether it hangs; `UNKNOWN` if it is not here."""
+        entry = self._entries.get(job_id)
+        return estimate(entry.pace, entry.job, now) if entry else UNKNOWN
+
+    def stalls_at(self, job_id: str) -> Instant:
+        """From when on that job hangs, if nothing moves until then; `NEVER` if that cannot be told."""
+        entry = self._entries.get(job_id)
+        return stalls_at(entry.pace) if entry else NEVER
 
     def view(self, user_id: str) -> list[Job]:
         """A user's jobs, the most recently created first."""
-        user = self._users.get(user_id)
-        return sorted(user.jobs.values(), key=_recency, reverse=True) if user else []
+        share = self._shares.get(user_id)
+        return share.view() if share else []
 
     def latest(self, user_id: str) -> Job | None:
         """The one job to show where there is room for one: the newest at work, else the newest finished."""
-        user = self._users.get(user_id)
-        return max(user.jobs.values(), key=_prominence) if user else None
+        share = self._shares.get(user_id)
+        return share.latest() if share else None
 
     def totals(self, user_id: str) -> Totals:
         """The sums over a user's jobs."""
-        user = self._users.get(user_id)
-        return user.totals() if user else Totals()
+        share = self._shares.get(user_id)
+        return share.totals() if share else Totals()
+
+    def seconds_left(self, user_id: str, now: Instant) -> float | None:
+        """When the last of a user's jobs is done, if each goes on as it does; None while nobody can know."""
+        share = self._shares.get(user_id)
+        return share.seconds_left(now) if share else None
 
     def apply(self, fact: Fact) -> Sequence[Change]:
         """Take in one fact and tell what it changed; nothing when it was not news."""
@@ -110,33 +118,42 @@ class Board:
         changes = []
         while self._deadlines and self._deadlines[0][0] <= now:
             _, revision, job_id = heapq.heappop(self._deadlines)
-            job = self._jobs.get(job_id)
+            entry = self._entries.get(job_id)
             # A job that was retried has a larger revision, so its old departure is void.
-            if job is not None and job.revision == revision:
-                self._remove(job, now)
-                changes.append(Change(job, Departure.EVICTED))
+            if entry is not None and entry.job.revision == revision:
+                self._remove(entry.job, now)
+                changes.append(Change(entry.job, Departure.EVICTED))
         self._forget(now)
         return changes
 
     def _report(self, fact: JobReported) -> Sequence[Change]:
-        old = self._jobs.get(fact.job.id)
-        if old is None and not self._is_welcome(fact):
+        job, entry = fact.job, self._entries.get(fact.job.id)
+        if entry is None:
+            if not self._is_welcome(fact):
+                return ()
+            self._put(job, fact.at)
+            changes = [Change(job, is_urgent=True)]
+        elif reduce_job(entry.job, fact) is entry.job:
             return ()
-        new = reduce_job(old, fact)
-        if new is old or new is None:
-            return ()
-        if old is not None and old.user_id != new.user_id:
-            self._take_off(old)
-            self._put(new, None)
-            changes = [Change(old, Departure.DELETED, is_urgent=True), Change(new, is_urgent=True)]
         else:
-            self._put(new, old)
-            changes = [Change(new, is_urgent=old is None or old.status is not new.status)]
-        if old is not None and _is_illegal_move(old, new):
-            self.illegal_moves += 1
-        if new.status in FINISHED:
-            heapq.heappush(self._deadlines, (self._deadline(fact), new.revision, new.id))
+            changes = self._move(entry, job, fact.at)
+        if job.status in FINISHED:
+            heapq.heappush(self._deadlines, (self._deadline(fact), job.revision, job.id))
         return changes
+
+    def _move(self, entry: Entry, new: Job, at: Instant) -> list[Change]:
+        """Let a job that is here become *new*."""
+        old = entry.job
+        self.illegal_moves += _is_illegal_move(old, new)
+        if old.user_id != new.user_id:
+            self._take_off(old)
+            self._put(new, at)
+            return [Change(old, Departure.DELETED, is_urgent=True), Change(new, is_urgent=True)]
+        share = self._shares[new.user_id]
+        share.remove(old)
+        share.add(new)
+        entry.job, entry.pace = new, advanced(entry.pace, new, at)
+        return [Change(new, is_urgent=old.status is not new.status)]
 
     def _is_welcome(self, fact: JobReported) -> bool:
         """Whether a job that is not on the board may come onto it."""
@@ -153,7 +170,7 @@ class Board:
         return Instant(fact.at - age_seconds + self.linger_seconds)
 
     def _delete(self, fact: JobDeleted) -> Sequence[Change]:
-        old = self._jobs.get(fact.id)
+        old = self.job(fact.id)
         if old is None:
             if fact.revision > self._tombstones.get(fact.id, -1):
                 self._bury(fact, fact.at)
@@ -166,7 +183,7 @@ class Board:
     def _replace(self, fact: SnapshotTaken) -> Sequence[Change]:
         changes = [change for report in fact.reports for change in self._report(report)]
         found = {report.job.id for report in fact.reports}
-        for job in [job for job in self._jobs.values() if job.id not in found]:
+        for job in [entry.job for entry in self._entries.values() if entry.job.id not in found]:
             if job.status in FINISHED:
                 self._remove(job, fact.at)
                 changes.append(Change(job, Departure.EVICTED))
@@ -176,26 +193,24 @@ class Board:
                 changes.append(Change(job, Departure.DELETED, is_urgent=True))
         return changes
 
-    def _put(self, new: Job, old: Job | None) -> None:
-        user = self._users.get(new.user_id)
-        if user is None:
-            user = self._users[new.user_id] = _UserJobs()
-        if old is not None:
-            user.remove(old)
-        user.add(new)
-        user.jobs[new.id] = self._jobs[new.id] = new
+    def _put(self, job: Job, at: Instant) -> None:
+        share = self._shares.get(job.user_id)
+        if share is None:
+            share = self._shares[job.user_id] = Share()
+        share.add(job)
+        share.entries[job.id] = self._entries[job.id] = Entry(job, begun(job, at))
 
     def _remove(self, job: Job, at: Instant, revision: Revision | None = None) -> None:
         self._take_off(job)
         self._bury(job, at, revision)
 
     def _take_off(self, job: Job) -> None:
-        del self._jobs[job.id]
-        user = self._users[job.user_id]
-        del user.jobs[job.id]
-        user.remove(job)
-        if not user.jobs:
-            del self._users[job.user_id]
+        del self._entries[job.id]
+        share = self._shares[job.user_id]
+        del share.entries[job.id]
+        share.remove(job)
+        if not share.entries:
+            del self._shares[job.user_id]
 
     def _bury(self, late: Job | JobDeleted, at: Instant, revision: Revision | None = None) -> None:
         revision = late.revision if revision is None else revision
@@ -214,11 +229,3 @@ class Board:
 def _is_illegal_move(old: Job, new: Job) -> bool:
     # A row that was deleted and made anew has not moved.
     return new.status not in MOVES[old.status] and new.created_at == old.created_at
-
-
-def _recency(job: Job) -> tuple[object, str]:
-    return (job.created_at, job.id)
-
-
-def _prominence(job: Job) -> tuple[bool, object, str]:
-    return (job.status not in FINISHED, job.created_at, job.id)

@@ -9,13 +9,27 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from progress_service.core.board import Board, Change, Departure
+from progress_service.core.estimate import Estimate
 from progress_service.core.events import Fact, FeedState, FeedTurned, SnapshotTaken
 from progress_service.core.model import Instant, Job
 from progress_service.streams.beat import Beat
+from progress_service.streams.vigil import Vigil
 from progress_service.wire import frames
 from progress_service.wire.frames import View
-from progress_service.wire.views import SnapshotView, snapshot_view
+from progress_service.wire.views import (
+    CompactView,
+    JobView,
+    SnapshotView,
+    TotalsView,
+    job_view,
+    totals_view,
+)
+
+DEAF_SECONDS = 10.0
+"""How long after the feed was lost it is asked again whether a job hangs."""
 
 
 class Audience(Protocol):
@@ -86,6 +100,7 @@ class Publisher:
         self._intervals: dict[str, _Interval] = {}
         self._ripe: set[str] = set()
         self._eviction_at: Instant | None = None
+        self._vigil = Vigil(board, beat, is_watched=self._is_watched, tell=self._tell_of_stall)
 
     def publish_to(self, audience: Audience) -> None:
         """Name who passes the flushes on."""
@@ -108,16 +123,47 @@ class Publisher:
         """Everything that a stream of this view has to know, as its first frame or after a lag."""
         if view is View.FULL:
             return frames.snapshot_event(self.snapshot_view(user_id), self._event_id())
-        compact = frames.compact_event(
-            self.board.latest(user_id), self.board.totals(user_id), self._event_id()
-        )
-        return frames.flush([compact, frames.feed_event(self.feed_state, self.feed_since)])
+        compact = self._compact_view(user_id, self._beat.clock())
+        feed = frames.feed_event(self.feed_state, self.feed_since)
+        return frames.flush([frames.compact_event(compact, self._event_id()), feed])
 
     def snapshot_view(self, user_id: str) -> SnapshotView:
         """Everything of a user, as a value."""
-        return snapshot_view(
-            self.board.view(user_id), self.board.totals(user_id), self.feed_state, self._wall_clock()
-        )
+        now = self._beat.clock()
+        jobs = [self._job_view(job, now) for job in self.board.view(user_id)]
+        return SnapshotView(jobs, self._totals_view(user_id, now), self.feed_state, self._wall_clock())
+
+    def estimate(self, job_id: str) -> Estimate:
+        """How fast a job is, how long it still takes and whether it hangs."""
+        return self._estimate(job_id, self._beat.clock())
+
+    def _job_view(self, job: Job, now: Instant) -> JobView:
+        """What is told of a job; that it hangs from some later instant on will be told then."""
+        self._vigil.keep(job.id, now)
+        return job_view(job, self._estimate(job.id, now))
+
+    def _estimate(self, job_id: str, now: Instant) -> Estimate:
+        estimate = self.board.estimate(job_id, now)
+        # While we are deaf, silence says nothing about a job.
+        is_deaf = self.feed_state is FeedState.LOST
+        return replace(estimate, stalled=False) if estimate.stalled and is_deaf else estimate
+
+    def _totals_view(self, user_id: str, now: Instant) -> TotalsView:
+        return totals_view(self.board.totals(user_id), self.board.seconds_left(user_id, now))
+
+    def _compact_view(self, user_id: str, now: Instant) -> CompactView:
+        job, totals = self.board.latest(user_id), self._totals_view(user_id, now)
+        return CompactView(self._job_view(job, now) if job else None, totals.active, totals)
+
+    def _tell_of_stall(self, job: Job, now: Instant) -> None:
+        if self.feed_state is FeedState.LOST:
+            self._vigil.look_at(Instant(now + DEAF_SECONDS), job.id)
+            return
+        self._note([Change(job, is_urgent=True)])
+        self._flush_ripe(now)
+
+    def _is_watched(self, user_id: str) -> bool:
+        return self._audience is not None and bool(self._audience.views(user_id))
 
     def _turn(self, state: FeedState) -> None:
         if state is not self.feed_state:
@@ -130,7 +176,7 @@ class Publisher:
         """Gather changes, for those who are watched, and see who is ripe for a flush."""
         for change in changes:
             user_id = change.job.user_id
-            if self._audience is None or not self._audience.views(user_id):
+            if not self._is_watched(user_id):
                 continue
             interval = self._intervals.get(user_id)
             if interval is None:
@@ -152,7 +198,7 @@ class Publisher:
         self._version += 1
         assert self._audience is not None
         views = self._audience.views(user_id)
-        self._audience.push(user_id, {view: self._frame(user_id, view, pending) for view in views})
+        self._audience.push(user_id, {view: self._frame(user_id, view, pending, now) for view in views})
 
     def _end_interval(self, user_id: str, now: Instant) -> None:
         interval = self._intervals.get(user_id)
@@ -164,17 +210,16 @@ class Publisher:
         else:
             del self._intervals[user_id]
 
-    def _frame(self, user_id: str, view: View, pending: Mapping[str, _Pending]) -> bytes:
-        totals = self.board.totals(user_id)
+    def _frame(self, user_id: str, view: View, pending: Mapping[str, _Pending], now: Instant) -> bytes:
         if view is View.COMPACT:
-            return frames.compact_event(self.board.latest(user_id), totals, self._event_id())
+            return frames.compact_event(self._compact_view(user_id, now), self._event_id())
         events = []
         for job_id, news in pending.items():
             if news.job is not None:
-                events.append(frames.job_event(news.job))
+                events.append(frames.job_event(self._job_view(news.job, now)))
             if news.departure is not None:
                 events.append(frames.removed_event(job_id, news.departure))
-        return frames.flush([*events, frames.totals_event(totals, self._event_id())])
+        return frames.flush([*events, frames.totals_event(self._totals_view(user_id, now), self._event_id())])
 
     def _event_id(self) -> str:
         return f"{self._epoch}-{self._version}"

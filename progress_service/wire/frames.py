@@ -13,15 +13,13 @@ from sse_starlette import ServerSentEvent
 
 from progress_service.core.board import Departure
 from progress_service.core.events import FeedState
-from progress_service.core.model import Job
-from progress_service.core.totals import Totals
 from progress_service.wire.views import (
+    CompactView,
     FeedView,
+    JobView,
     RemovedView,
     SnapshotView,
-    compact_view,
-    job_view,
-    totals_view,
+    TotalsView,
 )
 
 KEEP_ALIVE = b":\n\n"
@@ -37,9 +35,9 @@ class View(StrEnum):
     COMPACT = "compact"
 
 
-def job_event(job: Job) -> bytes:
+def job_event(job: JobView) -> bytes:
     """One job changed: its whole view."""
-    return _event("job", job_view(job))
+    return _event("job", job)
 
 
 def removed_event(job_id: str, reason: Departure) -> bytes:
@@ -47,9 +45,9 @@ def removed_event(job_id: str, reason: Departure) -> bytes:
     return _event("removed", RemovedView(job_id, reason))
 
 
-def totals_event(totals: Totals, event_id: str) -> bytes:
+def totals_event(totals: TotalsView, event_id: str) -> bytes:
     """The sums after the events of one flush. It ends the flush, so it carries the id."""
-    return _event("totals", totals_view(totals), event_id)
+    return _event("totals", totals, event_id)
 
 
 def snapshot_event(snapshot: SnapshotView, event_id: str) -> bytes:
@@ -57,9 +55,9 @@ def snapshot_event(snapshot: SnapshotView, event_id: str) -> bytes:
     return _event("snapshot", snapshot, event_id)
 
 
-def compact_event(job: Job | None, totals: Totals, event_id: str) -> bytes:
+def compact_event(compact: CompactView, event_id: str) -> bytes:
     """All that a compact bar needs."""
-    return _event("compact", compact_view(job, totals), event_id)
+    return _event("compact", compact, event_id)
 
 
 def feed_event(state: FeedState, since: datetime) -> bytes:

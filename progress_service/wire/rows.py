@@ -8,6 +8,7 @@ import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from sys import intern
 from typing import Annotated
 from uuid import UUID
 
@@ -129,8 +130,9 @@ def jobs_reported(
 
 def _fact(row: Row, at: Instant) -> JobReported:
     job = Job(
-        id=row.id,
-        user_id=row.user_id,
+        # A board has these as keys, too, and every report brings its own: one copy of each is enough.
+        id=intern(row.id),
+        user_id=intern(row.user_id),
         status=row.status,
         revision=row.revision,
         created_at=row.created_at.astimezone(UTC),

@@ -3,12 +3,13 @@
 Times are RFC 3339 in UTC, durations are seconds, and what nobody can know is null.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
 
 from progress_service.core.board import Departure
+from progress_service.core.estimate import UNKNOWN, Estimate
 from progress_service.core.events import FeedState
 from progress_service.core.model import Job, Progress, Request, Status
 from progress_service.core.totals import Totals
@@ -56,7 +57,7 @@ class SnapshotView(msgspec.Struct, frozen=True):
 
 
 class CompactView(msgspec.Struct, frozen=True):
-    """All that a compact bar shows. Complete each time."""
+    """All that a compact bar shows: one job, among how many. Complete each time."""
 
     job: JobView | None
     active: int
@@ -77,8 +78,8 @@ class FeedView(msgspec.Struct, frozen=True):
     since: datetime
 
 
-def job_view(job: Job) -> JobView:
-    """What a page is told about *job*."""
+def job_view(job: Job, estimate: Estimate = UNKNOWN) -> JobView:
+    """What a page is told about *job*: `rate` in items a second with four digits, times to a tenth of one."""
     return JobView(
         id=job.id,
         label=job.label,
@@ -86,10 +87,10 @@ def job_view(job: Job) -> JobView:
         requested=job.requested,
         progress=progress_view(job.progress),
         percentage=job.percentage,
-        rate=None,
-        eta_seconds=None,
-        eta_range=None,
-        stalled=False,
+        rate=None if estimate.rate is None else float(f"{estimate.rate:.4g}"),
+        eta_seconds=_tenths(estimate.eta_seconds),
+        eta_range=estimate.eta_range and (round(estimate.eta_range[0], 1), round(estimate.eta_range[1], 1)),
+        stalled=estimate.stalled,
         error=job.error,
         created_at=job.created_at,
         started_at=job.started_at,
@@ -110,18 +111,17 @@ def progress_view(progress: Progress) -> dict[str, object]:
     }
 
 
-def totals_view(totals: Totals) -> TotalsView:
-    """What a page is told about the sums."""
+def totals_view(totals: Totals, eta_seconds: float | None = None) -> TotalsView:
+    """What a page is told about the sums, and about when all of it is done."""
     return TotalsView(
-        totals.active, totals.total, totals.completed, totals.failed, totals.percentage, eta_seconds=None
+        totals.active,
+        totals.total,
+        totals.completed,
+        totals.failed,
+        totals.percentage,
+        _tenths(eta_seconds),
     )
 
 
-def snapshot_view(jobs: Iterable[Job], totals: Totals, feed: FeedState, now: datetime) -> SnapshotView:
-    """All of a user's jobs at *now*."""
-    return SnapshotView([job_view(job) for job in jobs], totals_view(totals), feed, now)
-
-
-def compact_view(job: Job | None, totals: Totals) -> CompactView:
-    """The one job that a compact bar shows, among how many."""
-    return CompactView(job_view(job) if job else None, totals.active, totals_view(totals))
+def _tenths(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)

@@ -189,7 +189,7 @@ class ScriptedFeed:
         return JSONResponse(self.history)
 
     def answer_commands(self, status: int, answer: Json, *commands: str) -> None:
-        """Answer those of *commands*, or all, that wait and that follow. Until this is called, commands wait."""
+        """Answer those of *commands*, or all: what waits, and what follows. Before this, commands wait."""
         for command in commands or ("pause", "resume", "cancel"):
             self._answers[command] = (status, answer)
         self._tell()

@@ -1,1 +1,1 @@
-import{a}from"./chunk-QCO37QZ3.js";import"./chunk-FXRWTHX7.js";export{a as EnrichmentProgressBar};
+import{a}from"./chunk-RAHWU4HL.js";import"./chunk-GPDSJRK4.js";import"./chunk-JM3VYN7I.js";import"./chunk-LLTVUMAW.js";import"./chunk-M3QVEKJV.js";export{a as EnrichmentProgressBar};

@@ -1,1 +1,1 @@
-import{a as e}from"./chunk-QCO37QZ3.js";import"./chunk-FXRWTHX7.js";var r="enrichment-progress-bar";customElements.get(r)||customElements.define(r,e);export{e as EnrichmentProgressBar};
+import{a as e}from"./chunk-RAHWU4HL.js";import"./chunk-GPDSJRK4.js";import"./chunk-JM3VYN7I.js";import"./chunk-LLTVUMAW.js";import"./chunk-M3QVEKJV.js";var r="enrichment-progress-bar";customElements.get(r)||customElements.define(r,e);export{e as EnrichmentProgressBar};

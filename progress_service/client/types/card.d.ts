@@ -1,10 +1,11 @@
-export class Card {
-    /** @param {Texts} words */
-    constructor(words: Texts);
+export class View {
+    static styles: CSSStyleSheet[];
+    /** @param {Host} host */
+    constructor(host: Host);
     element: HTMLElement;
-    /** @param {ProgressState} state */
-    render(state: ProgressState): void;
+    /** @param {ProgressState} state @param {number} now */
+    render(state: ProgressState, now: number): void;
     #private;
 }
 import type { ProgressState } from "./types.d.ts";
-import type { Texts } from "./texts.js";
+import type { Host } from "./element.js";

@@ -1,5 +1,5 @@
 /**
- * A new element. Its parts are what a page may style by `::part`; the first is its class as well.
+ * A new element. Its parts are what a page may style by `::part`; here they are its classes.
  * @param {string} tag
  * @param {string} part
  * @param {...(Node | string)} children
@@ -18,34 +18,37 @@ export function write(element: Element, text: string): void;
  * @param {string | null} value
  */
 export function mark(element: Element, name: string, value: string | null): void;
-/** @typedef {keyof typeof SHAPES} Shape */
-/** The shape that goes with each word for a connection. @type {Record<keyof Texts["connection"], Shape>} */
-export const CONNECTION_SHAPES: Record<keyof Texts["connection"], Shape>;
+/**
+ * A stylesheet for what is in the same shadow root as *element*.
+ * @param {Element} element
+ * @param {CSSStyleSheet} sheet
+ */
+export function adopt(element: Element, sheet: CSSStyleSheet): void;
+/**
+ * A button: its parts are those given, and `button`.
+ * @param {string} part
+ * @param {() => void} act
+ * @param {...(Node | string)} children
+ */
+export function button(part: string, act: () => void, ...children: (Node | string)[]): HTMLButtonElement;
 /** A picture beside a text that says the same, so it is silent. */
 export class Icon {
+    /** @param {string} [name] */
+    constructor(name?: string);
     element: SVGSVGElement;
-    /** @param {string} shape */
-    show(shape: string): void;
+    /** @param {string} name Of a status, an action or a state of the connection. */
+    show(name: string): void;
     #private;
 }
 /** The bar itself: what is done, and behind it what failed. */
 export class Bar {
     element: HTMLElement;
-    /** @param {Job} job @param {Texts} words @param {boolean} isCurrent */
-    show(job: Job, words: Texts, isCurrent: boolean): void;
+    /** @param {Job} job @param {Language} language @param {boolean} isCurrent */
+    show(job: Job, language: Language, isCurrent: boolean): void;
     #private;
 }
-export type Shape = keyof typeof SHAPES;
-import type { Texts } from "./texts.js";
+export function statusLook({ status, stalled }: Job): import("./types.d.ts").Status | "stalled";
+export function labelOf({ label }: Job, language: Language): string;
 import type { Job } from "./types.d.ts";
-declare namespace SHAPES {
-    let pending: string;
-    let running: string;
-    let paused: string;
-    let completed: string;
-    let failed: string;
-    let cancelled: string;
-    let live: string;
-    let cut: string;
-}
-export {};
+import type { Language } from "./texts.js";
+export { sheet, styles } from "./styles.js";

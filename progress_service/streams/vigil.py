@@ -1,0 +1,60 @@
+"""Who notices that a job hangs: nothing is written to its row then, so no fact will tell.
+
+For each job that pages were told of there is at most one entry on the agenda. It is not moved with each
+report: when its time comes, the board says whether the job hangs now, or until when to wait once more.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from progress_service.core.board import Board
+from progress_service.core.estimate import NEVER
+from progress_service.core.model import Instant, Job
+from progress_service.streams.beat import Beat
+
+
+class Vigil:
+    """Watches jobs until they hang or leave, or nobody is there to be told.
+
+    Args:
+        board: Knows from when on a job hangs.
+        beat: Calls back at that instant.
+        is_watched: Whether anybody watches a user's jobs.
+        tell: Is given a job that hangs.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        beat: Beat,
+        *,
+        is_watched: Callable[[str], bool],
+        tell: Callable[[Job, Instant], None],
+    ) -> None:
+        self._board = board
+        self._beat = beat
+        self._is_watched = is_watched
+        self._tell = tell
+        self._kept: set[str] = set()
+
+    def keep(self, job_id: str, now: Instant) -> None:
+        """Watch a job that pages were told of at *now*; they know already whether it hung then."""
+        due = self._board.stalls_at(job_id)
+        if now < due < NEVER:
+            self.look_at(due, job_id)
+
+    def look_at(self, due: Instant, job_id: str) -> None:
+        """See at *due*, if not before, whether that job hangs."""
+        if job_id not in self._kept:
+            self._kept.add(job_id)
+            self._beat.at(due, partial(self._look, job_id))
+
+    def _look(self, job_id: str, now: Instant) -> None:
+        self._kept.discard(job_id)
+        job = self._board.job(job_id)
+        if job is None or not self._is_watched(job.user_id):
+            return
+        if self._board.stalls_at(job_id) <= now:
+            self._tell(job, now)
+        else:
+            self.keep(job_id, now)
