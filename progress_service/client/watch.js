@@ -18,7 +18,7 @@ import { Tabs } from "./tabs.js";
 /** Where this module was loaded from is where the service is, unless somebody says otherwise. */
 const HOME = new URL("..", import.meta.url).href;
 
-export { CommandFailed, isCurrent, isFinished, latestJob, NOTHING_KNOWN };
+export { CommandFailed, isCurrent, isFinished, latestJob, NOTHING_KNOWN, Store };
 
 /** @type {Map<string, Shared>} */
 const shared = new Map();

@@ -1,1 +1,1 @@
-import{a}from"./chunk-RAHWU4HL.js";import"./chunk-GPDSJRK4.js";import"./chunk-JM3VYN7I.js";import"./chunk-LLTVUMAW.js";import"./chunk-M3QVEKJV.js";export{a as EnrichmentProgressBar};
+import{a}from"./chunk-SUDQBHPV.js";import"./chunk-GPDSJRK4.js";import"./chunk-6BMNFQT4.js";import"./chunk-TA23SUL2.js";export{a as EnrichmentProgressBar};

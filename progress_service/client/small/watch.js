@@ -1,1 +1,1 @@
-import{a as e,b as f}from"./chunk-JM3VYN7I.js";import{a,b,c,d}from"./chunk-M3QVEKJV.js";export{e as CommandFailed,a as NOTHING_KNOWN,d as isCurrent,b as isFinished,c as latestJob,f as watch};
+import{a,b,c,d,e,f,g}from"./chunk-TA23SUL2.js";export{a as CommandFailed,b as NOTHING_KNOWN,f as Store,e as isCurrent,c as isFinished,d as latestJob,g as watch};

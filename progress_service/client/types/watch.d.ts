@@ -11,4 +11,5 @@ import { isCurrent } from "./store.js";
 import { isFinished } from "./store.js";
 import { latestJob } from "./store.js";
 import { NOTHING_KNOWN } from "./store.js";
-export { CommandFailed, isCurrent, isFinished, latestJob, NOTHING_KNOWN };
+import { Store } from "./store.js";
+export { CommandFailed, isCurrent, isFinished, latestJob, NOTHING_KNOWN, Store };
