@@ -1,1 +1,1 @@
-import{a as e}from"./chunk-4T5VEDD5.js";import"./chunk-GPDSJRK4.js";import"./chunk-YYQ6CZST.js";import"./chunk-LLTVUMAW.js";import"./chunk-M3QVEKJV.js";var r="enrichment-progress-bar";customElements.get(r)||customElements.define(r,e);export{e as EnrichmentProgressBar};
+import{a as e}from"./chunk-W3JX75KZ.js";import"./chunk-GPDSJRK4.js";import"./chunk-YYQ6CZST.js";import"./chunk-LLTVUMAW.js";import"./chunk-M3QVEKJV.js";var r="enrichment-progress-bar";customElements.get(r)||customElements.define(r,e);export{e as EnrichmentProgressBar};
