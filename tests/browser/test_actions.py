@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from tests.browser.page_text import part, show
+from tests.browser.page_text import part, show, until
 from tests.browser.scripted_feed import ScriptedFeed, job_view, snapshot_view
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser]
@@ -92,7 +92,7 @@ async def test_a_refusal_is_put_back_and_explained(page: Page, feed: ScriptedFee
         is_ours,
     )
     await page.get_by_role("button", name="Pause: contacts.csv").click()
-    await page.wait_for_function("globalThis.failed")
+    await until(page, "globalThis.failed")
     failed = await page.evaluate("({ ...failed, problem: failed.problem.detail })")
     assert failed == {"id": "a", "command": "pause", "problem": "The job has ended."}
     await expect(part(page, "status")).to_have_text("Running")

@@ -1,10 +1,12 @@
 """Many jobs and many changes: what is drawn, how often, and what is left alone."""
 
+from typing import Any
+
 import anyio
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.page_text import part, show
+from tests.browser.page_text import part, show, until
 from tests.browser.scripted_feed import ScriptedFeed, job_view, snapshot_view
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser]
@@ -24,11 +26,8 @@ TIME = """
     took.push(performance.now() - began);
   });
 """
-IS_DRAWN = """([index, expected]) => {
-  const { shadowRoot } = document.querySelector("enrichment-progress-bar");
-  const bar = [...shadowRoot.querySelectorAll(".bar")].at(index);
-  return bar.checkVisibility({ contentVisibilityAuto: true }) === expected;
-}"""
+IS_DRAWN = """[...document.querySelector("enrichment-progress-bar").shadowRoot.querySelectorAll(".bar")]
+  .at({}).checkVisibility({{ contentVisibilityAuto: true }})"""
 WATCH = """() => {
   globalThis.seen = { frames: 0, draws: 0 };
   const { shadowRoot } = document.querySelector("enrichment-progress-bar");
@@ -84,23 +83,24 @@ async def test_a_thousand_jobs_come_in_slices_and_are_drawn_where_they_are_seen(
     await expect(part(page, "label").first).to_have_text("job 999")
     await expect(part(page, "label").last).to_have_text("job 0")
     # Rows out of sight are skipped by the browser, and only that keeps scrolling smooth.
-    await page.wait_for_function(IS_DRAWN, arg=[0, True])
-    await page.wait_for_function(IS_DRAWN, arg=[-1, False])
+    await until(page, IS_DRAWN.format(0))
+    await until(page, "!" + IS_DRAWN.format(-1))
     feed.send("job", views[-1] | {"label": "changed", "revision": 2})
     await expect(part(page, "label").last).to_have_text("changed")
     await part(page, "job").last.evaluate("row => row.scrollIntoView()")
-    await page.wait_for_function(IS_DRAWN, arg=[-1, True])
+    await until(page, IS_DRAWN.format(-1))
 
 
-async def test_the_rows_of_a_thousand_jobs_are_made_a_few_at_a_time(page: Page, feed: ScriptedFeed) -> None:
+async def test_a_thousand_rows_are_made_a_few_at_a_time(page: Page, feed: ScriptedFeed) -> None:
     """One frame that makes them all is one in which nothing else happens."""
     await show(page, feed)
-    await expect(part(page, "empty")).to_be_visible()
+    await expect(part(page, "empty")).to_have_text("No jobs are running")
     await page.evaluate(
         """() => {
           globalThis.slices = [];
           const list = document.querySelector("enrichment-progress-bar").shadowRoot.querySelector(".list");
-          const note = (records) => slices.push(records.filter(({ addedNodes }) => addedNodes.length > 0).length);
+          const isNew = ({ addedNodes }) => addedNodes.length > 0;
+          const note = (records) => slices.push(records.filter(isNew).length);
           new MutationObserver(note).observe(list, { childList: true });
         }"""
     )
@@ -163,7 +163,7 @@ async def test_a_real_change_of_the_time_left_is_not_smoothed_away(page: Page, f
     ],
 )
 async def test_the_time_left_is_said_as_exactly_as_it_is_known(
-    page: Page, feed: ScriptedFeed, changes: dict[str, object], words: str
+    page: Page, feed: ScriptedFeed, changes: dict[str, Any], words: str
 ) -> None:
     """To the second would be a lie, and a number for a job that stands still another one."""
     feed.first["full"] = snapshot_view(job_view(**changes))

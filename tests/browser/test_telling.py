@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.page_text import CARD, LINE, SCRIPT, part, show
+from tests.browser.page_text import CARD, LINE, SCRIPT, part, show, until
 from tests.browser.scripted_feed import ScriptedFeed, job_view, snapshot_view
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser]
@@ -51,12 +51,7 @@ async def test_it_speaks_seldom_and_of_what_matters(page: Page, feed: ScriptedFe
     for completed in range(0, 201, 2):
         status = "completed" if completed == 200 else "running"
         feed.send("job", job_view(completed=completed, status=status, revision=completed + 1))
-        await page.wait_for_function(
-            "n => document.querySelector('enrichment-progress-bar').shadowRoot"
-            ".querySelector('.count')?.textContent.startsWith(`${n} `)",
-            arg=completed,
-            polling=20,
-        )
+        await expect(part(page, "card .count")).to_have_text(f"{completed} of 200 contacts")
         await page.clock.run_for(1_000)
     await page.clock.run_for(11_000)
     assert await _said(page) == [
@@ -112,8 +107,8 @@ async def test_three_tabs_notify_once_of_what_ends(person: BrowserContext, feed:
         await tab.goto(feed.base)
         await expect(part(tab, "job")).to_have_count(2)
         # The module that notifies has come when the button that asks would be there.
-        await tab.wait_for_function(
-            "performance.getEntriesByName(location.origin + '/client/notifications.js').length"
+        await until(
+            tab, "performance.getEntriesByType('resource').some(({ name }) => /notifications/.test(name))"
         )
     feed.send("job", job_view(status="completed", completed=200, revision=2))
     for tab in tabs:
