@@ -37,7 +37,9 @@ Port = Annotated[int | None, typer.Option(help="The port; 0 takes a free one.", 
 def serve(
     host: Host = None,
     port: Port = None,
-    feed: Annotated[str | None, typer.Option(help="Where changes come from: auto or notify.")] = None,
+    feed: Annotated[
+        str | None, typer.Option(help="How changes come: auto, notify, wal or poll.", show_default="auto")
+    ] = None,
 ) -> None:
     """Serve streams of the database that DATABASE_URL names."""
     settings = Settings(host=host, port=port, feed=feed)
