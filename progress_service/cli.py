@@ -6,7 +6,7 @@ import socket
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import anyio
 import typer
@@ -90,14 +90,19 @@ def demo(
 
 @commands.command()
 def schema(
-    *, apply: Annotated[bool, typer.Option("--apply", help="Apply it to DATABASE_URL instead.")] = False
+    *,
+    apply: Annotated[bool, typer.Option("--apply", help="Apply it to DATABASE_URL instead.")] = False,
+    feed: Annotated[
+        Literal["notify", "wal"] | None,
+        typer.Option(help="Tell of changes by triggers, or spare writers those where the log is read."),
+    ] = None,
 ) -> None:
     """Print schema.sql, which may be applied any number of times."""
     if not apply:
-        typer.echo(schema_text(), nl=False)
+        typer.echo(schema_text(feed), nl=False)
         return
     dsn = Settings().require_database_url()
-    for notice in anyio.run(apply_schema, dsn, schema_text()):
+    for notice in anyio.run(apply_schema, dsn, schema_text(feed)):
         typer.echo(notice, err=True)
     typer.echo("The schema is in place.", err=True)
 

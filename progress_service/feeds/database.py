@@ -3,6 +3,7 @@
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -77,11 +78,35 @@ async def connected(
         connection.terminate()
 
 
-async def is_pooled(connection: "Connection") -> bool:
-    """Whether a pooler is in between: the process that answers is not the one that we were connected to."""
+class Pooling(StrEnum):
+    """Who answers us: PostgreSQL's own process, or a pooler with one of its many."""
+
+    NONE = "none"
+    BY_SESSION = "session"
+    BY_TRANSACTION = "transaction"
+
+
+async def pooling(dsn: str) -> Pooling:
+    """Find out whether a pooler is in between, and leave nothing behind in its sessions.
+
+    A pooler gives its clients numbers of its own in place of that of the process which answers. Where two
+    clients are answered by one process, sessions are shared. A pooler that has several at hand may look as if
+    it kept them apart; then it is found out later.
+    """
+    async with connected(dsn, through_pooler=True) as first:
+        answering = await _answering(first)
+        if answering == first.get_server_pid():
+            return Pooling.NONE
+        async with connected(dsn, through_pooler=True) as second:
+            is_shared = await _answering(second) == answering
+    return Pooling.BY_TRANSACTION if is_shared else Pooling.BY_SESSION
+
+
+async def _answering(connection: "Connection") -> int:
+    # What was prepared must be executed by the same process, and so within one transaction.
     async with connection.transaction():
-        answering: int = await connection.fetchval("SELECT pg_backend_pid()")
-    return answering != connection.get_server_pid()
+        pid: int = await connection.fetchval("SELECT pg_backend_pid()")
+    return pid
 
 
 async def look_up(connection: "Connection", job_ids: Sequence[str]) -> dict[str, tuple[int, str]]:

@@ -17,7 +17,15 @@ import msgspec
 from progress_service.core.events import Fact, FeedState
 from progress_service.feeds.canary import Canary
 from progress_service.feeds.companion import run_beside
-from progress_service.feeds.database import CHANNEL, SEND, TELLING_TRIGGERS, connected, is_pooled, look_up
+from progress_service.feeds.database import (
+    CHANNEL,
+    SEND,
+    TELLING_TRIGGERS,
+    Pooling,
+    connected,
+    look_up,
+    pooling,
+)
 from progress_service.feeds.feed import Accept, UnfitError
 from progress_service.feeds.following import FollowingFeed, Session
 from progress_service.feeds.intake import Intake, IntakeOverflowError
@@ -46,6 +54,8 @@ class NotifyFeed(FollowingFeed):
 
     async def attempt(self, accept: Accept) -> None:
         """Listen on one connection, until it fails."""
+        if await pooling(self.dsn) is Pooling.BY_TRANSACTION:
+            raise UnfitError("a pooler in transaction mode is in between, where LISTEN cannot work")
         async with connected(self.dsn) as connection:
             await _Session(self, connection, accept).follow()
 
@@ -67,7 +77,6 @@ class _Session(Session):
 
     async def follow(self) -> None:
         """Tell everything, from a snapshot on, until the connection fails."""
-        await self._require_a_session()
         self.connection.add_termination_listener(lambda _: self._intake.close())
         await self.connection.add_listener(CHANNEL, lambda *heard: self._intake.put(str(heard[-1])))
         if CHANNEL not in {row[0] for row in await self.connection.fetch("SELECT pg_listening_channels()")}:
@@ -83,18 +92,6 @@ class _Session(Session):
     def _expect(self, marker: str) -> anyio.Event:
         """The event that this marker is heard, and with it everything that was sent before."""
         return self._expected.setdefault(marker, anyio.Event())
-
-    async def _require_a_session(self) -> None:
-        """Make sure that LISTEN can work before it is tried: in a pooled session it would stay behind."""
-        if not await is_pooled(self.connection):
-            return
-        async with connected(self.feed.dsn, through_pooler=True) as other:
-            pids = [
-                await connection.fetchval("SELECT pg_backend_pid()")
-                for connection in (self.connection, other)
-            ]
-        if pids[0] == pids[1]:
-            raise UnfitError("a pooler in transaction mode is in between, where LISTEN cannot work")
 
     async def _require_triggers(self) -> None:
         if await self.connection.fetchval(TELLING_TRIGGERS) < TRIGGERS:

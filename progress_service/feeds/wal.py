@@ -18,7 +18,7 @@ import anyio
 from progress_service.core.events import Fact, FeedState, JobReported
 from progress_service.core.model import Revision
 from progress_service.feeds import reconcile
-from progress_service.feeds.database import connected, is_pooled, look_up
+from progress_service.feeds.database import Pooling, connected, look_up, pooling
 from progress_service.feeds.feed import Accept, UnfitError
 from progress_service.feeds.following import FollowingFeed, Session
 from progress_service.feeds.intake import IntakeOverflowError
@@ -50,9 +50,9 @@ class WalFeed(FollowingFeed):
 
     async def attempt(self, accept: Accept) -> None:
         """Read the log through one slot, until that fails."""
+        if await pooling(self.dsn) is not Pooling.NONE:
+            raise UnfitError("a pooler is in between, and a slot belongs to one session")
         async with connected(self.dsn) as connection:
-            if await is_pooled(connection):
-                raise UnfitError("a pooler is in between, and a slot belongs to one connection")
             schema = await published_schema(connection)
             await _Session(self, connection, accept, schema).follow()
 
