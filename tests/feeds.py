@@ -118,7 +118,7 @@ async def active_revisions(dsn: str) -> dict[str, int]:
         rows = await connection.fetch(
             "SELECT id::text, revision FROM bulk_enrichment_jobs WHERE finished_at IS NULL"
         )
-    return {job_id: revision for job_id, revision in rows}
+    return {row["id"]: row["revision"] for row in rows}
 
 
 class Line:

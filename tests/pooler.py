@@ -1,4 +1,4 @@
-"""A connection pooler in transaction mode, as PgBouncer is one: many clients share a session, each for a transaction.
+"""A pooler in transaction mode, as PgBouncer is one: many clients share a session, each for a transaction.
 
 It is as small as that can be: one session, one database, no passwords. It speaks PostgreSQL's protocol as the
 manual describes it (Frontend/Backend Protocol), and shows its clients process numbers of its own.

@@ -50,7 +50,8 @@ def database(server_dsn: str, *, template: str = "template1") -> Iterator[str]:
         # Whoever reads the log keeps the database from being dropped, even by force.
         _execute(
             server_dsn,
-            f"SELECT pg_terminate_backend(active_pid, 10000) FROM pg_replication_slots WHERE database = '{name}'",  # noqa: S608
+            "SELECT pg_terminate_backend(active_pid, 10000) FROM pg_replication_slots "  # noqa: S608
+            f"WHERE database = '{name}'",
         )
         _execute(server_dsn, f"DROP DATABASE {name} WITH (FORCE)")
 

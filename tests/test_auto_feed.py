@@ -1,11 +1,8 @@
-"""The feed that takes what the database offers: which it takes, when it falls back, and that it climbs again."""
+"""The feed that takes what the database offers: which, when it falls back, and that it climbs again."""
 
-import json
 import logging
 from typing import TYPE_CHECKING
-from uuid import UUID
 
-import anyio
 import httpx
 import pytest
 
@@ -107,7 +104,8 @@ async def test_behind_a_pooler_the_table_is_looked_at(dsn: str, caplog: pytest.L
         assert "a pooler in transaction mode is in between" in caplog.text
         assert (
             await connection.fetchval(
-                "SELECT count(*) FROM pg_stat_activity WHERE query ILIKE 'listen %' AND datname = current_database()"
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE query ILIKE 'listen %' AND datname = current_database()"
             )
             == 0
         )

@@ -1,4 +1,4 @@
-"""What every feed promises, shown of each on a real PostgreSQL: nothing committed is missed, whatever happens."""
+"""What every feed promises, on a real PostgreSQL: nothing that is committed is missed, whatever happens."""
 
 import json
 import os
@@ -101,7 +101,8 @@ async def test_what_every_feed_tells_of_a_row_is_the_same(
             job_id = await inserted(connection, user_id, label='„Ünï"\\\n\x01😀')
             await connection.execute(
                 """
-                UPDATE bulk_enrichment_jobs SET requested = 'pause', created_at = '2024-02-29 12:00:00.5+05:30',
+                UPDATE bulk_enrichment_jobs SET requested = 'pause',
+                    created_at = '2024-02-29 12:00:00.5+05:30',
                     started_at = '2024-02-29 12:00:01', finished_at = NULL,
                     progress = '{"total": 3.0, "completed": 2, "current_batch": null, "a": [1.5, null, "é"]}'
                 WHERE id = $1

@@ -1,4 +1,4 @@
-"""The feed that reads the write-ahead log, where a log is not a table: rights, slots, and what is not seen yet."""
+"""The feed that reads the write-ahead log, where a log is no table: rights, slots, what is not seen yet."""
 
 import json
 import secrets
@@ -121,7 +121,7 @@ async def until_waiting(connection: "Connection", sessions: int) -> None:
 async def test_a_commit_that_waits_for_a_standby_is_never_told_wrong(
     own_dsn: str, connection: "Connection", user_id: UUID
 ) -> None:
-    """The log runs ahead of what can be seen: what is looked up then is old, and must not be taken for new."""
+    """The log runs ahead of what can be seen: what is looked up then is old, and no news."""
     # Notifications are sent in one line: with them, the first such commit would hold up the others.
     await apply_schema(own_dsn, schema_text("wal"))
     notes = secrets.token_hex(20_000)
@@ -133,36 +133,31 @@ async def test_a_commit_that_waits_for_a_standby_is_never_told_wrong(
         connected(own_dsn) as third,
         connected(own_dsn) as fourth,
     ):
-        async with anyio.create_task_group() as held:
-            async with standby_that_never_answers(connection):
-                new = secrets.token_hex(8)
-                held.start_soon(
-                    other.execute,
-                    f"INSERT INTO bulk_enrichment_jobs (user_id, status, label) "  # noqa: S608
-                    f"VALUES ('{user_id}', 'running', '{new}')",
-                )
-                held.start_soon(
-                    third.execute,
-                    f"UPDATE bulk_enrichment_jobs SET label = 'long and renamed' WHERE id = '{long}'",  # noqa: S608
-                )
-                held.start_soon(
-                    fourth.execute,
-                    f"DELETE FROM bulk_enrichment_jobs WHERE id = '{dying}'",  # noqa: S608
-                )
-                await until_waiting(connection, 3)
-                # What the log gives whole is told; what has to be looked up cannot be seen yet, and stays.
-                await listener.until(
-                    lambda: any(job.label == new for job in listener.board.view(str(user_id)))
-                )
-                assert (
-                    await connection.fetchval(
-                        "SELECT count(*) FROM bulk_enrichment_jobs WHERE label = $1", new
-                    )
-                    == 0
-                )
-                assert listener.board.job(str(dying)) is not None
-                assert (await listener.job(long)).label is None
-            # The commits are through.
+        async with anyio.create_task_group() as held, standby_that_never_answers(connection):
+            new = secrets.token_hex(8)
+            held.start_soon(
+                other.execute,
+                f"INSERT INTO bulk_enrichment_jobs (user_id, status, label) "  # noqa: S608
+                f"VALUES ('{user_id}', 'running', '{new}')",
+            )
+            held.start_soon(
+                third.execute,
+                f"UPDATE bulk_enrichment_jobs SET label = 'long and renamed' WHERE id = '{long}'",  # noqa: S608
+            )
+            held.start_soon(
+                fourth.execute,
+                f"DELETE FROM bulk_enrichment_jobs WHERE id = '{dying}'",  # noqa: S608
+            )
+            await until_waiting(connection, 3)
+            # What the log gives whole is told; what has to be looked up cannot be seen yet, and stays.
+            await listener.until(lambda: any(job.label == new for job in listener.board.view(str(user_id))))
+            assert (
+                await connection.fetchval("SELECT count(*) FROM bulk_enrichment_jobs WHERE label = $1", new)
+                == 0
+            )
+            assert listener.board.job(str(dying)) is not None
+            assert (await listener.job(long)).label is None
+        # The commits are through.
         renamed = await listener.job(long, label="long and renamed")
         assert renamed.progress.more == {"notes": notes}
         await listener.gone(dying)
@@ -188,7 +183,7 @@ async def test_a_slot_is_not_waited_for_without_end(
 
 
 async def test_slots_may_be_used_up(own_dsn: str, connection: "Connection") -> None:
-    """Each replica and each change-data pipeline takes one; there is a line to tell which setting to raise."""
+    """Each replica and each change-data pipeline takes one; a line must tell which setting to raise."""
     for name in ("one", "two"):
         await connection.execute("SELECT pg_create_physical_replication_slot($1, false, true)", name)
     assert "max_replication_slots" in await refusal(own_dsn)
@@ -199,7 +194,7 @@ async def test_a_slot_that_is_taken_is_no_end(
 ) -> None:
     """Names are drawn by lot, and the next one will do."""
     names = iter(["taken", "free"])
-    monkeypatch.setattr(wal.secrets, "token_hex", lambda _: next(names))
+    monkeypatch.setattr(secrets, "token_hex", lambda _: next(names))
     await connection.execute(
         "SELECT pg_create_logical_replication_slot('progress_service_taken', 'pgoutput', true)"
     )

@@ -1,11 +1,11 @@
-"""The feed that takes what the database offers: the first kind that works, and a better one again as soon as it does.
+"""The feed that takes what the database offers: the first kind that works, and a better one once that does.
 
     auto     notify, then wal, then poll       what tells soonest comes first
     wal      wal, then notify, then poll       for many writers; see docs/decisions/0009
 
-Which comes first is a matter of the setting alone. A kind that cannot work says so (`UnfitError`): then the next
-one follows. While one of the lower kinds is followed, those above are tried beside it once a minute, and the
-change is made only when one of them has worked. An outage of the database is nobody's fault, and changes nothing.
+Which comes first is a matter of the setting alone. A kind that cannot work says so (`UnfitError`): then the
+next one follows. While one of the lower kinds is followed, those above are tried beside it once a minute, and
+the change is made only when one of them has worked. After an outage of the database it begins at the top.
 """
 
 import logging

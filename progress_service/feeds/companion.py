@@ -8,7 +8,7 @@ import anyio
 async def run_beside(main: Callable[[], Awaitable[None]], companion: Callable[[], Awaitable[None]]) -> None:
     """Run *main* until it ends or *companion* does.
 
-    What *main* raises is raised as it is, and not in a group, so that callers can tell outages by their types.
+    What *main* raises is raised as it is, and not in a group: callers tell outages by their types.
     *companion* must deal with its own failures.
     """
     failure: Exception | None = None

@@ -1,4 +1,4 @@
-"""What every feed asks of PostgreSQL, and how it is asked: connections, queries, and what counts as an outage."""
+"""What every feed asks of PostgreSQL, and how: connections, queries, and what counts as an outage."""
 
 import random
 from collections.abc import AsyncIterator, Sequence
@@ -34,8 +34,8 @@ REVISIONS = """
     SELECT id::text, revision FROM bulk_enrichment_jobs
     WHERE status IN ('pending', 'running', 'paused') OR finished_at > now() - make_interval(secs => $1)
 """
-# What we send is about what is committed already: it need not wait for a standby to have it, too. The setting is
-# for this one transaction, lest a pooler hands it on to the application.
+# What we send is about what is committed already: it need not wait for a standby to have it, too. The setting
+# is for this one transaction, lest a pooler hands it on to the application.
 SEND = "SELECT set_config('synchronous_commit', 'local', true), pg_notify($1, $2)"
 TELLING_TRIGGERS = """
     SELECT count(*) FROM pg_trigger

@@ -49,21 +49,6 @@ class FollowingFeed(ABC):
         self.dsn = dsn
         self.ledger = ledger or Ledger(clock, linger_seconds)
 
-    @property
-    def malformed_rows(self) -> int:
-        """How often a row was left out because it cannot be read."""
-        return self.ledger.malformed_rows
-
-    @property
-    def resyncs(self) -> int:
-        """How often a snapshot was taken though the session was sound."""
-        return self.ledger.resyncs
-
-    @property
-    def healed(self) -> int:
-        """How many jobs the feed had missed, as a slow comparison with the table found. It should stay 0."""
-        return self.ledger.healed
-
     async def run(self, accept: Accept) -> None:
         """Follow the database until cancelled, through every outage of it."""
         failures = 0
@@ -118,7 +103,7 @@ class Session:
             self._accept(noted)
 
     async def snapshot(self) -> SnapshotTaken:
-        """Every job that matters, as the database shows it now. It is written down, and yet to be passed on."""
+        """Every job that matters, as the database shows it now. It is written down, not yet passed on."""
         asked_at = self.now()
         found = await self.connection.fetch(
             SNAPSHOT, self.ledger.snapshot_seconds(), timeout=SNAPSHOT_SECONDS_MAX

@@ -1,6 +1,6 @@
 """What a feed has told so far: the newest revision of each job, and until when everything was known.
 
-It is kept beside the board, which belongs to somebody else, and shares its ids and numbers: about 50 bytes a job.
+It is kept beside the board, which belongs to somebody else, and shares its ids and numbers: 50 bytes a job.
 """
 
 import logging
@@ -38,7 +38,7 @@ class Ledger:
         self.resyncs = 0
         self.healed = 0
         self._active: dict[str, Revision] = {}
-        # Finished jobs, with when they leave the screens; in that order, nearly, as the linger is one constant.
+        # Finished jobs, and when they leave the screens: nearly in that order, as the linger is constant.
         self._finished: dict[str, tuple[Revision, Instant]] = {}
         self._departures: deque[tuple[Instant, str, Revision]] = deque()
         self._malformed: set[str] = set()

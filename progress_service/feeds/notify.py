@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PAYLOADS_MAX = 50_000
-# Silence, a question, and the wait for its answer: together they stay below the 5 s within which an outage shows.
+# Silence, a question, and the wait for its answer: together below the 5 s within which an outage shows.
 PULSE_SECONDS = 1.5
 REPLY_SECONDS_MAX = 2.0
 TRIGGERS = 4

@@ -1,6 +1,7 @@
-"""The feed that asks every second: what is left where LISTEN cannot work, as behind PgBouncer in transaction mode.
+"""The feed that asks every second: what is left where LISTEN cannot work, as behind a pooler of transactions.
 
-It keeps nothing in its session, which may be another one for each transaction. Pages are told that it is slow.
+It keeps nothing in its session, which may be another for each transaction (PgBouncer in transaction mode).
+Pages are told that it is slow.
 """
 
 import anyio

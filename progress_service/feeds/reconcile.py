@@ -53,7 +53,7 @@ async def reconcile(
 
 
 def _amiss(ledger: Ledger, told: dict[str, Revision], found: dict[str, Revision]) -> set[str]:
-    """The jobs of which the table says more than was told, or nothing though nothing was told of their end."""
+    """The jobs of which the table says more than was told, or nothing though no end was told."""
     newer = {
         job_id
         for job_id, revision in found.items()

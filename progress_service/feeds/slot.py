@@ -1,8 +1,8 @@
 """A temporary slot: this connection's place in the write-ahead log, and how dear it is to read on from there.
 
-Each read decodes again from the slot's `restart_lsn`, which stays behind the oldest transaction that was open then.
-PostgreSQL notes such places every 15 seconds; where we may, we have it do so when there is much to decode. One
-transaction that stays open for long makes every read dearer than the one before: then the log is not for us.
+Each read decodes again from the slot's `restart_lsn`, which stays behind the oldest transaction that was open
+then. PostgreSQL notes such places every 15 seconds; where we may, we have it do so when there is much to
+decode. A transaction that stays open makes each read dearer than the last: then the log is not for us.
 """
 
 import logging
@@ -61,9 +61,13 @@ DISTANCE = """
     FROM pg_replication_slots WHERE slot_name = $1
 """
 LONGEST_OPEN = """
-    SELECT format('process %s (%s) has had a transaction open for %s s', pid, coalesce(nullif(application_name, ''), '?'),
-        round(extract(epoch FROM clock_timestamp() - xact_start)))
-    FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 1
+    SELECT format(
+        'process %s (%s) has had a transaction open for %s s',
+        pid, coalesce(nullif(application_name, ''), '?'),
+        round(extract(epoch FROM clock_timestamp() - xact_start))
+    )
+    FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
+    ORDER BY xact_start LIMIT 1
 """
 
 
@@ -108,7 +112,7 @@ class Slot:
         Raises:
             UnfitError: PostgreSQL has none for us, or a transaction stays open.
         """
-        # Values come as text in this session's style. No commit of ours needs to wait for a standby.
+        # Values come as text, in this session's style. No commit of ours needs to wait for a standby.
         await self._connection.execute(
             f"SET timezone = 'UTC'; SET datestyle = 'ISO'; SET synchronous_commit = 'local';"
             f"SET statement_timeout = {MAKE_SECONDS_MAX * 1e3:.0f}"
@@ -132,7 +136,7 @@ class Slot:
             await anyio.sleep(SETTLE_SECONDS)
 
     async def flush(self) -> None:
-        """Make sure that the log on disk, which is what can be read, has every commit that was made by now."""
+        """Make sure that the log on disk, which is what can be read, has every commit until now."""
         await self._connection.execute("SELECT pg_logical_emit_message(true, 'progress_service', '')")
 
     async def read(self) -> Sequence[bytes]:
@@ -156,8 +160,8 @@ class Slot:
     async def has_settled_only_now(self) -> bool:
         """Whether transactions that were half done when the slot was made have come to light since.
 
-        Their commits may stand in the log before the slot, and became visible after the snapshot; then another
-        snapshot is needed. At most once true.
+        Their commits may stand in the log before the slot, and be visible only after the snapshot; then
+        another one is needed. At most once true.
         """
         return self._horizon is not None and await self._has_settled()
 
@@ -172,7 +176,7 @@ class Slot:
             raise UnfitError("PostgreSQL has given up our slot")
         if distance_bytes > DISTANCE_BYTES_MAX or self._dear_reads >= DEAR_READS_MAX:
             raise UnfitError(
-                f"each read decodes {distance_bytes / 1e6:.0f} MB of log again, in {self.read_seconds:.1f} s: "
+                f"a read decodes {distance_bytes / 1e6:.0f} MB of log again, in {self.read_seconds:.1f} s: "
                 f"{await self._longest_open()}"
             )
         if distance_bytes > TRIM_BYTES and self._may_trim:

@@ -33,7 +33,20 @@ COUNTS = ("total", "completed", "failed", "current_batch")
 
 
 REPORTED_COLUMNS = frozenset(
-    "id user_id label status requested progress error revision created_at started_at updated_at finished_at".split()
+    [
+        "id",
+        "user_id",
+        "label",
+        "status",
+        "requested",
+        "progress",
+        "error",
+        "revision",
+        "created_at",
+        "started_at",
+        "updated_at",
+        "finished_at",
+    ]
 )
 """The columns that a report is made of."""
 
@@ -124,8 +137,8 @@ def job_written(
 ) -> JobReported | MalformedRow:
     """The fact that a row of the write-ahead log tells, or what is wrong with the row.
 
-    Its columns are as PostgreSQL writes them where the time zone is UTC and the style of dates ISO. A job's age
-    is that which it had at its commit, *committed_at*, in seconds since 1970 by the same clock.
+    Its columns are as PostgreSQL writes them where the time zone is UTC and the style of dates ISO. The age
+    of a finished job is that which it had at its commit, *committed_at*, in seconds since 1970.
     """
     try:
         finished_at = _logged_date(columns, "finished_at")
