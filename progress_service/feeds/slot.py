@@ -28,7 +28,7 @@ STATEMENT_SECONDS_MAX = 60.0
 CHANGES_AT_ONCE = 10_000
 # What one transaction may bring; above, a snapshot is cheaper.
 MESSAGES_MAX = 200_000
-TRIM_BYTES = 1 << 20
+TRIM_BYTES = 1 << 18
 DISTANCE_BYTES_MAX = 64 << 20
 READ_SECONDS_DEAR = 0.5
 DEAR_READS_MAX = 5
