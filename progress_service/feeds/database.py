@@ -19,7 +19,8 @@ CHANNEL = "bulk_enrichment_jobs"
 CONNECT_SECONDS_MAX = 5.0
 SNAPSHOT_SECONDS_MAX = 60.0
 LOOK_UP_SECONDS_MAX = 4.0
-RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.2, 5.0
+# A database that is back is found within 2 s.
+RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.2, 1.5
 FETCHED_AT_ONCE = 5_000
 
 SNAPSHOT = """
@@ -49,6 +50,8 @@ Outage = (
     TimeoutError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
+    # A connection that is cut at an odd moment confuses asyncpg's own bookkeeping.
+    asyncpg.InternalClientError,
     IntakeClosedError,
     ProtocolError,
 )
