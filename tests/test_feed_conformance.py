@@ -18,9 +18,9 @@ import pytest
 from progress_service.core.events import FeedState
 from progress_service.core.model import Status
 from progress_service.embedded import embedded_postgres
-from progress_service.feeds import poll, reconcile
+from progress_service.feeds import notify, poll, reconcile
 from progress_service.jobs.schema import apply_schema, schema_text
-from tests.feeds import active_revisions, following, inserted, line_to
+from tests.feeds import Listener, active_revisions, following, inserted, line_to
 from tests.postgres import connected, new_user
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     """The safety net looks all the time here, so that whatever a feed misses is counted."""
-    monkeypatch.setattr(reconcile, "RECONCILE_SECONDS", 0.1)
+    monkeypatch.setattr(reconcile, "RECONCILE_SECONDS", 0.02)
+    monkeypatch.setattr(reconcile, "AGAIN_SECONDS", 0.2)
+    monkeypatch.setattr(notify, "PULSE_SECONDS", 0.02)
     monkeypatch.setattr(poll, "POLL_SECONDS", 0.05)
 
 
@@ -249,47 +251,44 @@ async def test_nothing_falls_between_snapshot_and_live(kind: str, dsn: str) -> N
     async with connected(dsn) as connection:
         user_id = await new_user(connection)
 
-    async def write(stop: anyio.Event) -> None:
-        async with connected(dsn) as worker:
-            job_ids = [await inserted(worker, user_id) for _ in range(3)]
-            completed = 0
-            while not stop.is_set():
-                completed += 1
-                job_id = job_ids[completed % 3]
-                match completed % 7:
-                    case 0:
-                        await worker.execute("DELETE FROM bulk_enrichment_jobs WHERE id = $1", job_id)
-                        job_ids[completed % 3] = await inserted(worker, user_id)
-                    case _:
-                        await worker.execute(
-                            "UPDATE bulk_enrichment_jobs SET progress = $2 WHERE id = $1",
-                            job_id,
-                            json.dumps({"completed": completed}),
-                        )
+    def shown(listener: Listener) -> dict[str, int]:
+        return {job.id: job.revision for job in listener.board.view(str(user_id))}
 
     for _ in range(5):
         stop = anyio.Event()
+        ended = [anyio.Event() for _ in range(3)]
         async with anyio.create_task_group() as writers:
-            for _ in range(3):
-                writers.start_soon(write, stop)
+            for end in ended:
+                writers.start_soon(_write, dsn, user_id, stop, end)
             async with following(dsn, kind) as (listener, feed):
                 told = len(listener.told)
                 await listener.until(lambda told=told: len(listener.told) > told + 20)  # type: ignore[misc]
                 stop.set()
+                for end in ended:
+                    await end.wait()
                 expected = await active_revisions(dsn)
-                # A writer may have been within its last statement.
-                while True:
-                    await listener.until(
-                        lambda expected=expected: (
-                            expected.items()  # type: ignore[misc]
-                            <= {job.id: job.revision for job in listener.board.view(str(user_id))}.items()
-                        )
-                    )
-                    if (now := await active_revisions(dsn)) == expected:
-                        break
-                    expected = now
-                await listener.until(lambda expected=expected: len(listener.board) == len(expected))  # type: ignore[misc]
+                await listener.until(lambda expected=expected: shown(listener) == expected)  # type: ignore[misc]
                 assert feed.ledger.healed == 0
+
+
+async def _write(dsn: str, user_id: UUID, stop: anyio.Event, end: anyio.Event) -> None:
+    """Report on three jobs, and replace one by a new one now and then."""
+    async with connected(dsn) as worker:
+        job_ids = [await inserted(worker, user_id) for _ in range(3)]
+        completed = 0
+        while not stop.is_set():
+            completed += 1
+            job_id = job_ids[completed % 3]
+            if completed % 7:
+                await worker.execute(
+                    "UPDATE bulk_enrichment_jobs SET progress = $2 WHERE id = $1",
+                    job_id,
+                    json.dumps({"completed": completed}),
+                )
+            else:
+                await worker.execute("DELETE FROM bulk_enrichment_jobs WHERE id = $1", job_id)
+                job_ids[completed % 3] = await inserted(worker, user_id)
+    end.set()
 
 
 async def test_a_session_that_is_cut_is_opened_again_and_misses_nothing(

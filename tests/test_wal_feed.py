@@ -34,6 +34,7 @@ pytestmark = pytest.mark.anyio
 def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     """The safety net looks all the time here, so that whatever the feed misses is counted."""
     monkeypatch.setattr(reconcile, "RECONCILE_SECONDS", 0.1)
+    monkeypatch.setattr(reconcile, "AGAIN_SECONDS", 0.2)
 
 
 @pytest.fixture(scope="module")

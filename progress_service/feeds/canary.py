@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
-from progress_service.core.model import Instant
-from progress_service.feeds import reconcile
 from progress_service.feeds.database import CHANNEL, SEND, Outage, cause, connected
 from progress_service.feeds.following import Session
+from progress_service.feeds.reconcile import Reconciliation
 
 if TYPE_CHECKING:
     from progress_service.feeds.database import Connection
@@ -52,7 +51,7 @@ class Canary:
         self._give_up = give_up
         self._pulse_seconds = pulse_seconds
         self._reply_seconds_max = reply_seconds_max
-        self._reconcile_at = Instant(session.now() + reconcile.RECONCILE_SECONDS)
+        self._reconciliation = Reconciliation(session)
         self._is_missed = False
 
     async def run(self) -> None:
@@ -71,10 +70,7 @@ class Canary:
 
     async def _sing_on(self, connection: "Connection") -> None:
         while await self._is_heard(connection):
-            if self._session.now() >= self._reconcile_at:
-                self._reconcile_at = Instant(self._session.now() + reconcile.RECONCILE_SECONDS)
-                catch_up = partial(self._is_heard, connection)
-                await reconcile.reconcile(self._session, catch_up, connection=connection)
+            await self._reconciliation.run_if_due(partial(self._is_heard, connection), connection)
             await anyio.sleep(self._pulse_seconds)
         self._give_up("the session no longer hears what others send")
 

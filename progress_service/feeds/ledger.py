@@ -107,15 +107,22 @@ class Ledger:
         return job_id in self._malformed
 
     def _note_snapshot(self, fact: SnapshotTaken) -> None:
-        former = self._active | {job_id: revision for job_id, (revision, _) in self._finished.items()}
-        self._active, self._finished = {}, {}
+        active, self._active = self._active, {}
+        finished, self._finished = self._finished, {}
         self._departures.clear()
         for report in fact.reports:
-            self._note_report(report, at_least=former.get(report.job.id, -1))
+            job = report.job
+            # What was told already may be newer than what the snapshot shows.
+            if active.get(job.id, -1) > job.revision:
+                self._active[job.id] = active[job.id]
+            elif finished.get(job.id, UNKNOWN)[0] > job.revision:
+                revision, leaves_at = self._finished[job.id] = finished[job.id]
+                self._departures.append((leaves_at, job.id, revision))
+            else:
+                self._note_report(report)
 
-    def _note_report(self, fact: JobReported, at_least: Revision = -1) -> None:
-        job = fact.job
-        revision = max(job.revision, at_least)
+    def _note_report(self, fact: JobReported) -> None:
+        job, revision = fact.job, fact.job.revision
         if revision <= self.revision(job.id):
             return
         self._forget(job.id)

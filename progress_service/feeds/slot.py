@@ -129,6 +129,10 @@ class Slot:
             raise UnfitError(str(error)) from None
         await self._connection.execute(f"SET statement_timeout = {STATEMENT_SECONDS_MAX * 1e3:.0f}")
         self._may_trim = await self._connection.fetchval(MAY_TRIM)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait a little for commits that are in the log already, and that nobody can see yet."""
         self._horizon = await self._connection.fetchval(NEXT_TRANSACTION)
         for _ in range(SETTLE_TRIES):
             if await self._has_settled():
@@ -158,10 +162,10 @@ class Slot:
         return [row[0] for row in found]
 
     async def has_settled_only_now(self) -> bool:
-        """Whether transactions that were half done when the slot was made have come to light since.
+        """Whether transactions that were half done when we last settled have come to light since.
 
-        Their commits may stand in the log before the slot, and be visible only after the snapshot; then
-        another one is needed. At most once true.
+        Their commits may stand in the log before what we read of it, and be visible only after the snapshot;
+        then another one is needed. True at most once.
         """
         return self._horizon is not None and await self._has_settled()
 

@@ -17,11 +17,11 @@ import anyio
 
 from progress_service.core.events import Fact, FeedState, JobReported
 from progress_service.core.model import Revision
-from progress_service.feeds import reconcile
 from progress_service.feeds.database import Pooling, connected, look_up, pooling
 from progress_service.feeds.feed import Accept, UnfitError
 from progress_service.feeds.following import FollowingFeed, Session
 from progress_service.feeds.intake import IntakeOverflowError
+from progress_service.feeds.reconcile import Reconciliation
 from progress_service.feeds.slot import Slot, published_schema
 from progress_service.wire import rows
 from progress_service.wire.pgoutput import Removed, Truncated, Written, changes
@@ -39,6 +39,7 @@ VACANT_SECONDS_MAX = 0.25
 REST = 3
 REST_SECONDS_MAX = 1.0
 UNSEEN_SECONDS = 0.05
+RECENT_SECONDS = 30.0
 CHECK_SECONDS = 0.25
 LOOK_UPS_MAX = 10_000
 
@@ -68,6 +69,10 @@ class _Session(Session):
         self._owed: dict[str, Revision] = {}
         # Rows that the log calls deleted, though not at which revision, so that they have to be seen gone.
         self._gone: set[str] = set()
+        # What the log told a moment ago, the latest last: a snapshot may not show it yet.
+        self._recent: dict[str, JobReported] = {}
+        self._is_truncated = False
+        self._reconciliation = Reconciliation(self)
 
     async def follow(self) -> None:
         """Tell everything, from a snapshot on, until the connection fails."""
@@ -78,18 +83,20 @@ class _Session(Session):
                 await self._keep_up()
             except IntakeOverflowError:
                 logger.warning("a transaction was too large to be read change by change: taking a snapshot")
-            except _TruncatedError:
-                pass
+                self._forget()
+                await self._slot.settle()
             self.ledger.resyncs += 1
 
     async def _catch_up(self) -> None:
         """Take a snapshot, and read everything that was committed until then."""
-        self._owed.clear()
-        self._gone.clear()
+        self._is_truncated = False
         told: list[Fact] = [await self.snapshot()]
+        unseen = [report for report in self._recent.values() if not report.job.status.is_finished]
+        self.ledger.note(unseen)
+        told += unseen
         await self._slot.flush()
         told += await self._read()
-        while self._slot.has_more:
+        while self._slot.has_more and not self._is_truncated:
             told += await self._read()
         self.ledger.went_live()
         self.pass_on(told, FeedState.LIVE)
@@ -98,8 +105,7 @@ class _Session(Session):
         """Tell what the log says, until another snapshot is called for."""
         pause_seconds = BUSY_SECONDS
         check_at = self.now() + CHECK_SECONDS
-        reconcile_at = self.now() + reconcile.RECONCILE_SECONDS
-        while True:
+        while not self._is_truncated:
             facts = await self._read()
             self.pass_on(facts)
             self.ledger.went_live()
@@ -108,9 +114,7 @@ class _Session(Session):
                 await self._slot.check()
                 if await self._slot.has_settled_only_now():
                     return
-            if self.now() >= reconcile_at:
-                reconcile_at = self.now() + reconcile.RECONCILE_SECONDS
-                await reconcile.reconcile(self, self._read_on)
+            await self._reconciliation.run_if_due(self._read_on)
             pause_seconds = self._bounded(BUSY_SECONDS if facts else pause_seconds * 1.5)
             if not self._slot.has_more:
                 await anyio.sleep(max(pause_seconds, min(REST * self._slot.read_seconds, REST_SECONDS_MAX)))
@@ -142,11 +146,16 @@ class _Session(Session):
                     job_id = change.columns["id"] or ""
                     written.pop(job_id, None)
                     self._owed.pop(job_id, None)
+                    self._recent.pop(job_id, None)
                     if self.ledger.revision(job_id) >= 0:
                         self._gone.add(job_id)
                 case Truncated():
-                    raise _TruncatedError
-        facts: list[Fact] = [*self._written(written)]
+                    written.clear()
+                    self._forget()
+                    self._is_truncated = True
+        reports = list(self._written(written))
+        self._remember(reports)
+        facts: list[Fact] = [*reports]
         self.ledger.note(facts)
         if self._owed or self._gone:
             facts += await self._look_up()
@@ -169,6 +178,21 @@ class _Session(Session):
             else:
                 self.ledger.note_malformed(fact)
 
+    def _remember(self, reports: Iterable[JobReported]) -> None:
+        """Keep what the log told for as long as a commit should take to be seen."""
+        for report in reports:
+            self._recent.pop(report.job.id, None)
+            self._recent[report.job.id] = report
+        forgotten_at = self.now() - RECENT_SECONDS
+        while self._recent and (oldest := next(iter(self._recent.values()))).at < forgotten_at:
+            del self._recent[oldest.job.id]
+
+    def _forget(self) -> None:
+        """Start from a snapshot, and from nothing else."""
+        self._owed.clear()
+        self._gone.clear()
+        self._recent.clear()
+
     async def _look_up(self) -> list[Fact]:
         """Look for what the log did not say; what cannot be seen yet is looked for again."""
         at = self.now()
@@ -187,7 +211,3 @@ class _Session(Session):
         facts: list[Fact] = [*self.reports(seen, at), *self.deletions(deleted, at)]
         self.ledger.note(facts)
         return facts
-
-
-class _TruncatedError(Exception):
-    """All rows are gone, which a snapshot tells best."""
