@@ -32,6 +32,8 @@ REPLY_SECONDS_MAX = 2.0
 CONNECT_SECONDS_MAX = 5.0
 SNAPSHOT_SECONDS_MAX = 60.0
 OUTAGE_SECONDS_MAX = 3600.0
+COMMIT_SECONDS_MAX = 60.0
+"""A job's end is dated when it is written. It may be committed, and heard of, so much later."""
 RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.2, 5.0
 MALFORMED_NAMED_MAX = 1_000
 
@@ -48,6 +50,10 @@ Outage = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, 
 
 class SessionSilentError(TimeoutError):
     """The session did not hear its own notification: LISTEN no longer reaches us."""
+
+
+class ResyncAskedError(Exception):
+    """All rows changed at once, so what is known is void."""
 
 
 class NotifyFeed:
@@ -110,7 +116,8 @@ class NotifyFeed:
         """How far back a finished job must be told: its end may fall into the time that we did not hear."""
         if self._live_at is None:
             return self._linger_seconds
-        return self._linger_seconds + min(self._clock() - self._live_at, OUTAGE_SECONDS_MAX)
+        deaf_seconds = min(self._clock() - self._live_at, OUTAGE_SECONDS_MAX)
+        return self._linger_seconds + COMMIT_SECONDS_MAX + deaf_seconds
 
     def note_malformed(self, row: rows.MalformedRow) -> None:
         """Count a row that cannot be shown, and name it once."""
@@ -134,7 +141,9 @@ class _Session:
     async def follow(self) -> None:
         """Tell everything, from a snapshot on, until the connection fails."""
         self._connection.add_termination_listener(lambda _: self._intake.close())
-        await self._connection.add_listener(CHANNEL, lambda *heard: self._intake.put(str(heard[-1])))
+        # asyncpg gives LISTEN no time limit of its own.
+        with anyio.fail_after(REPLY_SECONDS_MAX):
+            await self._connection.add_listener(CHANNEL, lambda *heard: self._intake.put(str(heard[-1])))
         while True:
             try:
                 await self._catch_up()
@@ -142,6 +151,8 @@ class _Session:
             except IntakeOverflowError:
                 self._feed.resyncs += 1
                 logger.warning("more than %d notifications waited: taking a snapshot instead", PAYLOADS_MAX)
+            except ResyncAskedError:
+                self._feed.resyncs += 1
 
     async def _catch_up(self) -> None:
         """Take a snapshot, and hear everything up to a marker that was sent after it."""
@@ -168,9 +179,6 @@ class _Session:
         is_answer_due = False
         while True:
             heard = await self._hear(REPLY_SECONDS_MAX if is_answer_due else PULSE_SECONDS)
-            if any(notification.resync for notification in heard):
-                self._feed.resyncs += 1
-                return
             if facts := await self._facts(heard):
                 self._accept(facts)
             if not heard and is_answer_due:
@@ -194,6 +202,8 @@ class _Session:
             except ValueError as error:
                 # Anyone with a connection may notify on any channel.
                 logger.warning("a notification on %s that is not ours: %s", CHANNEL, error)
+        if any(notification.resync for notification in heard):
+            raise ResyncAskedError
         return heard
 
     async def _facts(self, heard: Sequence[rows.Notification]) -> list[Fact | FeedTurned]:

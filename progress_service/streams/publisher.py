@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from progress_service.core.board import Board, Change, Departure
 from progress_service.core.estimate import Estimate
 from progress_service.core.events import Fact, FeedState, FeedTurned, SnapshotTaken
-from progress_service.core.model import Instant, Job
+from progress_service.core.model import FINISHED, Instant, Job
 from progress_service.streams.beat import Beat
 from progress_service.streams.vigil import Vigil
 from progress_service.wire import frames
@@ -139,7 +139,11 @@ class Publisher:
 
     def _job_view(self, job: Job, now: Instant) -> JobView:
         """What is told of a job; that it hangs from some later instant on will be told then."""
-        self._vigil.keep(job.id, now)
+        if self.feed_state is FeedState.LOST and self.board.stalls_at(job.id) <= now:
+            # It seems to hang, but we are deaf: that is told once we hear again, if it is still so.
+            self._vigil.look_at(Instant(now + DEAF_SECONDS), job.id)
+        else:
+            self._vigil.keep(job.id, now)
         return job_view(job, self._estimate(job.id, now))
 
     def _estimate(self, job_id: str, now: Instant) -> Estimate:
@@ -244,7 +248,6 @@ def _gather(pending: dict[str, _Pending], change: Change) -> None:
     match change.departure:
         case None:
             pending[change.job.id] = _Pending(change.job, None)
-        case Departure.EVICTED:
-            pending[change.job.id] = _Pending(news.job if news else None, change.departure)
-        case Departure.DELETED:
-            pending[change.job.id] = _Pending(None, change.departure)
+        case _:
+            end = news.job if news and news.job and news.job.status in FINISHED else None
+            pending[change.job.id] = _Pending(end, change.departure)

@@ -1,0 +1,106 @@
+"""What happens in a schedule: a list of steps, drawn from a seed.
+
+Each schedule leaves most kinds of steps out, and another set each time: where everything happens, each thing is rare,
+and a fault that takes a job's end, an outage and a reload in a row never comes about (Groce et al., "Swarm testing",
+ISSTA 2012). Pauses are those that matter: none, shorter and longer than a flush, and to the dot of a deadline.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from progress_service.core.model import Status
+from tests.sim.world import BROWSERS, FLUSH_SECONDS, JOBS, USERS, Step, World
+
+STEPS_MIN, STEPS_MAX = 8, 40
+LINGER_SECONDS = (5.0, 5.0, 1.0)
+PAUSES_SECONDS = (0.0, 0.0, 0.0, 1 / 64, 1 / 64, FLUSH_SECONDS, 0.25, 1.0, 2.0)
+LONG_PAUSES_SECONDS = (5.0, 12.0)
+LONG_SHARE = 0.3
+STATUSES = tuple(Status)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What happens, and how long finished jobs linger in it."""
+
+    seed: int
+    linger_seconds: float
+    steps: tuple[Step, ...]
+
+    def __str__(self) -> str:
+        """For people: a line for each step."""
+        lines = [f"seed {self.seed}; finished jobs linger for {self.linger_seconds:g} s"]
+        for pause_seconds, action, arguments in self.steps:
+            words = ", ".join(str(argument) for argument in arguments)
+            lines.append(f"  {pause_seconds:+9.4f} s  {action.__name__}({words})")
+        return "\n".join(lines)
+
+
+Chance = random.Random
+Kind = tuple[int, Callable[..., None], Callable[[Chance], tuple[object, ...]]]
+"""How often, what, and with which arguments."""
+
+
+def _job(chance: Chance) -> int:
+    return _one_of(JOBS, chance)
+
+
+def _browser(chance: Chance) -> int:
+    return _one_of(BROWSERS, chance)
+
+
+def _user(chance: Chance) -> int:
+    return _one_of(USERS, chance)
+
+
+def _one_of(things: Sequence[object], chance: Chance) -> int:
+    """A place among them, rather an early one, so that steps meet."""
+    return min(chance.randrange(len(things)), chance.randrange(len(things)))
+
+
+ALWAYS: tuple[Kind, ...] = (
+    (4, World.insert, lambda c: (_job(c), _user(c), c.choice((Status.PENDING, Status.RUNNING)))),
+    (4, World.work, lambda c: (_job(c),)),
+    (4, World.move, lambda c: (_job(c), c.choice(STATUSES))),
+    (3, World.open, lambda c: (_browser(c),)),
+)
+SOMETIMES: tuple[Kind, ...] = (
+    (8, World.work, lambda c: (0,)),
+    (2, World.rename, lambda c: (_job(c), c.choice("xyz"))),
+    (2, World.lengthen, lambda c: (_job(c),)),
+    (1, World.give_sign_of_life, lambda c: (_job(c),)),
+    (2, World.give_away, lambda c: (_job(c), _user(c))),
+    (4, World.delete, lambda c: (_job(c),)),
+    (1, World.truncate, lambda _: ()),
+    (3, World.move_in_long_transaction, lambda c: (_job(c), c.choice(STATUSES), c.choice((0.25, 3.0)), c.random() < 0.8)),
+    (2, World.burst, lambda c: (_job(c), c.choice((2, 10)))),
+    (4, World.overtake, lambda c: (c.choice((1 / 64, 0.25, 2.0)),)),
+    (4, World.repeat, lambda c: (c.choice((0.0, 0.25, 2.0, 7.0)),)),
+    (2, World.delay_channel, lambda c: (c.choice((0.0, 1 / 64, 0.25, 1.5)),)),
+    (2, World.delay_answers, lambda c: (c.choice((0.0, 1 / 64, 0.25, 1.5)),)),
+    (1, World.set_clock_back, lambda c: (c.choice((1 / 64, 0.5)),)),
+    (2, World.cut, lambda _: ()),
+    (1, World.swallow, lambda _: ()),
+    (2, World.crash, lambda c: (c.choice((0.5, 8.0)),)),
+    (2, World.open_with_short_token, lambda c: (_browser(c), c.choice((0.5, 4.0, 31.0)), c.random() < 0.5)),
+    (4, World.reload, lambda c: (_browser(c),)),
+    (2, World.close, lambda c: (_browser(c),)),
+    (3, World.stall, lambda c: (_browser(c), c.choice((0.25, 2.0, 7.0)))),
+    (2, World.slow_down, lambda c: (_browser(c), c.choice((1 / 64, 0.25)))),
+    (2, World.vanish, lambda c: (_browser(c), c.choice((0.0, 0.25, 7.0)))),
+    (1, World.storm, lambda _: ()),
+)
+KINDS_MIN, KINDS_MAX = 2, 8
+
+
+def drawn(seed: int) -> Schedule:
+    """The schedule of that seed."""
+    chance = random.Random(seed)
+    kinds = [*ALWAYS, *chance.sample(SOMETIMES, chance.randint(KINDS_MIN, KINDS_MAX))]
+    weights = [weight for weight, _, _ in kinds]
+    pauses = PAUSES_SECONDS + LONG_PAUSES_SECONDS * (chance.random() < LONG_SHARE)
+    steps: list[Step] = [(0.0, World.open, (browser,)) for browser in range(chance.randint(1, len(BROWSERS)))]
+    for _, action, arguments in chance.choices(kinds, weights, k=chance.randint(STEPS_MIN, STEPS_MAX)):
+        steps.append((chance.choice(pauses), action, arguments(chance)))
+    return Schedule(seed, chance.choice(LINGER_SECONDS), tuple(steps))
