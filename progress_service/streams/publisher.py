@@ -180,9 +180,12 @@ class Publisher:
         """Gather changes, for those who are watched, and see who is ripe for a flush."""
         for change in changes:
             user_id = change.job.user_id
-            if not self._is_watched(user_id):
-                continue
             interval = self._intervals.get(user_id)
+            if not self._is_watched(user_id):
+                if interval is not None:
+                    # Whoever comes next begins with a snapshot, and what was gathered before is older.
+                    interval.pending.clear()
+                continue
             if interval is None:
                 interval = self._intervals[user_id] = _Interval()
                 self._ripe.add(user_id)

@@ -26,6 +26,7 @@ from progress_service.core.events import Fact, FeedState, FeedTurned, JobDeleted
 from progress_service.core.model import FINISHED, Instant, Revision, percentage
 from progress_service.feeds.intake import Intake
 from progress_service.streams.beat import Beat
+from progress_service.streams.hub import EXPIRING_SECONDS
 from progress_service.streams.publisher import Publisher
 from progress_service.wire.frames import View
 from progress_service.wire.rows import Row
@@ -33,6 +34,7 @@ from tests.sim.browser import Browser, Socket, Told
 from tests.sim.database import Database
 
 TOKEN_SECONDS_LATE_MAX = 1.0
+HEARTBEAT_SECONDS = 4.0
 MOMENT_SECONDS = 0.25
 AGENDA_ENTRIES_PER_STREAM = 3
 SUMS = ("active", "total", "completed", "failed", "percentage")
@@ -75,6 +77,7 @@ class Laws:
         self._heard: dict[str, Revision] = {}
         # Which end of a job a page has yet to be told, and how often it had lagged by then.
         self._last_words: dict[tuple[Socket, str], tuple[Revision, int]] = {}
+        self._closed_at: list[float] = []
         self._has_stall_been_told = False
 
     def fault(self, law: str, what: str) -> None:
@@ -82,6 +85,15 @@ class Laws:
         self.faults.append(Fault(law, what, self._beat.clock()))
 
     # Between service and browsers.
+
+    def opened(self, socket: Socket) -> None:
+        """A stream begins."""
+        self.sockets[socket] = None
+
+    def closed(self, socket: Socket) -> None:
+        """The service has let go of a stream."""
+        del self.sockets[socket]
+        self._closed_at.append(self._beat.clock())
 
     def on_send(self, socket: Socket, *, is_last: bool) -> None:
         """The service hands over a frame."""
@@ -181,11 +193,11 @@ class Laws:
         self._heard[job.id] = job.revision
         age_seconds = report.finished_seconds or 0.0
         is_late = age_seconds >= self._board.linger_seconds and self._board.job(job.id) is None
-        if job.status not in FINISHED or is_late:
-            return
         for socket in self.sockets:
             browser = socket.browser
-            if browser.user_id == job.user_id and browser.view is View.FULL and socket.is_reading:
+            # What is tried again has not ended.
+            self._last_words.pop((socket, job.id), None)
+            if job.status in FINISHED and not is_late and browser.user_id == job.user_id and browser.view is View.FULL and socket.is_reading:
                 self._last_words[socket, job.id] = (job.revision, socket.lags)
 
     def _judge_promise(self) -> None:
@@ -283,7 +295,8 @@ class Laws:
                 self.fault("convergence", f"{browser.socket} shows {job}, which is wrong about its hanging")
 
     def _judge_agenda(self) -> None:
-        streams = sum(socket.is_connected for socket in self.sockets)
+        since = self._beat.clock() - EXPIRING_SECONDS - HEARTBEAT_SECONDS
+        streams = len(self.sockets) + sum(at > since for at in self._closed_at)
         entries, kept = len(self._beat._agenda), len(self._publisher._vigil._kept)
         if entries > AGENDA_ENTRIES_PER_STREAM * streams + kept:
             self.fault("limits", f"{entries} entries on the agenda, of {streams} streams and {kept} vigils")

@@ -6,7 +6,7 @@ ISSTA 2012). Pauses are those that matter: none, shorter and longer than a flush
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from progress_service.core.model import Status
@@ -14,9 +14,10 @@ from tests.sim.world import BROWSERS, FLUSH_SECONDS, JOBS, USERS, Step, World
 
 STEPS_MIN, STEPS_MAX = 8, 40
 LINGER_SECONDS = (5.0, 5.0, 1.0)
-PAUSES_SECONDS = (0.0, 0.0, 0.0, 1 / 64, 1 / 64, FLUSH_SECONDS, 0.25, 1.0, 2.0)
-LONG_PAUSES_SECONDS = (5.0, 12.0)
-LONG_SHARE = 0.3
+HASTY = (0.0, 0.0, 1 / 64, 1 / 64, FLUSH_SECONDS)
+MIXED = (0.0, 0.0, 1 / 64, FLUSH_SECONDS, 0.25, 1.0, 2.0)
+SLOW = (0.0, FLUSH_SECONDS, 1.0, 2.0, 5.0, 12.0)
+PAUSES_SECONDS = (HASTY, HASTY, MIXED, MIXED, SLOW)
 STATUSES = tuple(Status)
 
 
@@ -37,44 +38,47 @@ class Schedule:
         return "\n".join(lines)
 
 
-Chance = random.Random
+class Chance(random.Random):
+    """Chance, with a cast of its own for each schedule: among few, steps meet."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self._jobs = self.randint(1, len(JOBS))
+        self._users = self.randint(1, len(USERS))
+        self.browsers = self.randint(1, len(BROWSERS))
+
+    def job(self) -> int:
+        """One of the jobs."""
+        return self.randrange(self._jobs)
+
+    def user(self) -> int:
+        """One of the users."""
+        return self.randrange(self._users)
+
+    def browser(self) -> int:
+        """One of the browsers."""
+        return self.randrange(self.browsers)
+
+
 Kind = tuple[int, Callable[..., None], Callable[[Chance], tuple[object, ...]]]
 """How often, what, and with which arguments."""
 
-
-def _job(chance: Chance) -> int:
-    return _one_of(JOBS, chance)
-
-
-def _browser(chance: Chance) -> int:
-    return _one_of(BROWSERS, chance)
-
-
-def _user(chance: Chance) -> int:
-    return _one_of(USERS, chance)
-
-
-def _one_of(things: Sequence[object], chance: Chance) -> int:
-    """A place among them, rather an early one, so that steps meet."""
-    return min(chance.randrange(len(things)), chance.randrange(len(things)))
-
-
 ALWAYS: tuple[Kind, ...] = (
-    (4, World.insert, lambda c: (_job(c), _user(c), c.choice((Status.PENDING, Status.RUNNING)))),
-    (4, World.work, lambda c: (_job(c),)),
-    (4, World.move, lambda c: (_job(c), c.choice(STATUSES))),
-    (3, World.open, lambda c: (_browser(c),)),
+    (4, World.insert, lambda c: (c.job(), c.user(), c.choice((Status.PENDING, Status.RUNNING)))),
+    (4, World.work, lambda c: (c.job(),)),
+    (4, World.move, lambda c: (c.job(), c.choice(STATUSES))),
+    (3, World.open, lambda c: (c.browser(),)),
 )
 SOMETIMES: tuple[Kind, ...] = (
-    (8, World.work, lambda c: (0,)),
-    (2, World.rename, lambda c: (_job(c), c.choice("xyz"))),
-    (2, World.lengthen, lambda c: (_job(c),)),
-    (1, World.give_sign_of_life, lambda c: (_job(c),)),
-    (2, World.give_away, lambda c: (_job(c), _user(c))),
-    (4, World.delete, lambda c: (_job(c),)),
+    (8, World.work, lambda c: (c.job(),)),
+    (2, World.rename, lambda c: (c.job(), c.choice("xyz"))),
+    (2, World.lengthen, lambda c: (c.job(),)),
+    (1, World.give_sign_of_life, lambda c: (c.job(),)),
+    (2, World.give_away, lambda c: (c.job(), c.user())),
+    (4, World.delete, lambda c: (c.job(),)),
     (1, World.truncate, lambda _: ()),
-    (3, World.move_in_long_transaction, lambda c: (_job(c), c.choice(STATUSES), c.choice((0.25, 3.0)), c.random() < 0.8)),
-    (2, World.burst, lambda c: (_job(c), c.choice((2, 10)))),
+    (3, World.move_in_long_transaction, lambda c: (c.job(), c.choice(STATUSES), c.choice((0.25, 3.0)), c.random() < 0.8)),
+    (2, World.burst, lambda c: (c.job(), c.choice((2, 10)))),
     (4, World.overtake, lambda c: (c.choice((1 / 64, 0.25, 2.0)),)),
     (4, World.repeat, lambda c: (c.choice((0.0, 0.25, 2.0, 7.0)),)),
     (2, World.delay_channel, lambda c: (c.choice((0.0, 1 / 64, 0.25, 1.5)),)),
@@ -83,12 +87,12 @@ SOMETIMES: tuple[Kind, ...] = (
     (2, World.cut, lambda _: ()),
     (1, World.swallow, lambda _: ()),
     (2, World.crash, lambda c: (c.choice((0.5, 8.0)),)),
-    (2, World.open_with_short_token, lambda c: (_browser(c), c.choice((0.5, 4.0, 31.0)), c.random() < 0.5)),
-    (4, World.reload, lambda c: (_browser(c),)),
-    (2, World.close, lambda c: (_browser(c),)),
-    (3, World.stall, lambda c: (_browser(c), c.choice((0.25, 2.0, 7.0)))),
-    (2, World.slow_down, lambda c: (_browser(c), c.choice((1 / 64, 0.25)))),
-    (2, World.vanish, lambda c: (_browser(c), c.choice((0.0, 0.25, 7.0)))),
+    (2, World.open_with_short_token, lambda c: (c.browser(), c.choice((0.5, 4.0, 31.0)), c.random() < 0.5)),
+    (4, World.reload, lambda c: (c.browser(),)),
+    (2, World.close, lambda c: (c.browser(),)),
+    (3, World.stall, lambda c: (c.browser(), c.choice((0.25, 2.0, 7.0)))),
+    (2, World.slow_down, lambda c: (c.browser(), c.choice((1 / 64, 0.25)))),
+    (2, World.vanish, lambda c: (c.browser(), c.choice((0.0, 0.25, 7.0)))),
     (1, World.storm, lambda _: ()),
 )
 KINDS_MIN, KINDS_MAX = 2, 8
@@ -96,11 +100,11 @@ KINDS_MIN, KINDS_MAX = 2, 8
 
 def drawn(seed: int) -> Schedule:
     """The schedule of that seed."""
-    chance = random.Random(seed)
+    chance = Chance(seed)
     kinds = [*ALWAYS, *chance.sample(SOMETIMES, chance.randint(KINDS_MIN, KINDS_MAX))]
     weights = [weight for weight, _, _ in kinds]
-    pauses = PAUSES_SECONDS + LONG_PAUSES_SECONDS * (chance.random() < LONG_SHARE)
-    steps: list[Step] = [(0.0, World.open, (browser,)) for browser in range(chance.randint(1, len(BROWSERS)))]
+    pauses = chance.choice(PAUSES_SECONDS)
+    steps: list[Step] = [(0.0, World.open, (browser,)) for browser in range(chance.browsers)]
     for _, action, arguments in chance.choices(kinds, weights, k=chance.randint(STEPS_MIN, STEPS_MAX)):
         steps.append((chance.choice(pauses), action, arguments(chance)))
     return Schedule(seed, chance.choice(LINGER_SECONDS), tuple(steps))

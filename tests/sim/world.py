@@ -32,7 +32,7 @@ from progress_service.streams.stream import Stream
 from progress_service.wire.frames import View
 from tests.sim.browser import Browser, Socket
 from tests.sim.database import LONG, Database, Statement
-from tests.sim.laws import Laws
+from tests.sim.laws import HEARTBEAT_SECONDS, Laws
 from tests.sim.virtual_time import VirtualLoop
 
 EPOCH = datetime(2026, 11, 23, 20, tzinfo=UTC)
@@ -42,7 +42,6 @@ BROWSERS = ((0, View.FULL), (1, View.FULL), (1, View.COMPACT), (2, View.FULL), (
 """The user and the view of each browser."""
 
 FLUSH_SECONDS = 0.125
-HEARTBEAT_SECONDS = 4.0
 RELOAD_SECONDS = 1 / 32
 PAYLOADS_MAX = 6
 TOKEN_SECONDS = 3_600.0
@@ -294,9 +293,9 @@ class World:
         return socket
 
     async def _answer(self, stream: Stream, socket: Socket) -> None:
-        self.laws.sockets[socket] = None
+        self.laws.opened(socket)
         await self._hub.serve(stream, socket.receive)
-        del self.laws.sockets[socket]
+        self.laws.closed(socket)
 
     def _wall_clock(self) -> datetime:
         return EPOCH + timedelta(seconds=self._loop.time())
