@@ -5,7 +5,7 @@ import sys
 import time
 
 from tests.sim.schedule import drawn
-from tests.sim.simulation import failures
+from tests.sim.simulation import failures, shortened
 
 
 def main() -> int:
@@ -20,7 +20,7 @@ def main() -> int:
     began = time.perf_counter()
     found = 0
     for failure in failures(range(asked.seed, asked.seed + asked.schedules)):
-        print(failure, end="\n\n", flush=True)
+        print(shortened(failure), end="\n\n", flush=True)
         found += 1
         if found == asked.failures:
             break

@@ -36,7 +36,7 @@ from tests.sim.database import Database
 TOKEN_SECONDS_LATE_MAX = 1.0
 HEARTBEAT_SECONDS = 4.0
 MOMENT_SECONDS = 0.25
-AGENDA_ENTRIES_PER_STREAM = 3
+ENTRIES_PER_STREAM_MAX, ENTRIES_PER_JOB_MAX = 3, 2
 SUMS = ("active", "total", "completed", "failed", "percentage")
 
 
@@ -297,9 +297,10 @@ class Laws:
     def _judge_agenda(self) -> None:
         since = self._beat.clock() - EXPIRING_SECONDS - HEARTBEAT_SECONDS
         streams = len(self.sockets) + sum(at > since for at in self._closed_at)
-        entries, kept = len(self._beat._agenda), len(self._publisher._vigil._kept)
-        if entries > AGENDA_ENTRIES_PER_STREAM * streams + kept:
-            self.fault("limits", f"{entries} entries on the agenda, of {streams} streams and {kept} vigils")
+        jobs = len(self._database.owners)
+        entries = len(self._beat._agenda)
+        if entries > ENTRIES_PER_STREAM_MAX * streams + ENTRIES_PER_JOB_MAX * jobs:
+            self.fault("limits", f"{entries} entries on the agenda, of {streams} streams and {jobs} jobs")
 
 
 def _sums(jobs: Iterable[tuple[str, Mapping[str, int]]]) -> dict[str, int]:

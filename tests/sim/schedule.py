@@ -17,7 +17,6 @@ LINGER_SECONDS = (5.0, 5.0, 1.0)
 HASTY = (0.0, 0.0, 1 / 64, 1 / 64, FLUSH_SECONDS)
 MIXED = (0.0, 0.0, 1 / 64, FLUSH_SECONDS, 0.25, 1.0, 2.0)
 SLOW = (0.0, FLUSH_SECONDS, 1.0, 2.0, 5.0, 12.0)
-PAUSES_SECONDS = (HASTY, HASTY, MIXED, MIXED, SLOW)
 STATUSES = tuple(Status)
 
 
@@ -70,7 +69,7 @@ ALWAYS: tuple[Kind, ...] = (
     (3, World.open, lambda c: (c.browser(),)),
 )
 SOMETIMES: tuple[Kind, ...] = (
-    (8, World.work, lambda c: (c.job(),)),
+    (4, World.work_steadily, lambda c: (c.job(), c.choice((4, 8)), c.choice((1 / 32, 1.0, 1.5)))),
     (2, World.rename, lambda c: (c.job(), c.choice("xyz"))),
     (2, World.lengthen, lambda c: (c.job(),)),
     (1, World.give_sign_of_life, lambda c: (c.job(),)),
@@ -86,24 +85,34 @@ SOMETIMES: tuple[Kind, ...] = (
     (1, World.set_clock_back, lambda c: (c.choice((1 / 64, 0.5)),)),
     (2, World.cut, lambda _: ()),
     (1, World.swallow, lambda _: ()),
-    (2, World.crash, lambda c: (c.choice((0.5, 8.0)),)),
-    (2, World.open_with_short_token, lambda c: (c.browser(), c.choice((0.5, 4.0, 31.0)), c.random() < 0.5)),
+    (2, World.crash, lambda c: (c.choice((0.5, 8.0, 20.0)),)),
+    (4, World.open_with_short_token, lambda c: (c.browser(), c.choice((0.5, 4.0, 31.0)), c.random() < 0.5)),
     (4, World.reload, lambda c: (c.browser(),)),
     (2, World.close, lambda c: (c.browser(),)),
-    (3, World.stall, lambda c: (c.browser(), c.choice((0.25, 2.0, 7.0)))),
-    (2, World.slow_down, lambda c: (c.browser(), c.choice((1 / 64, 0.25)))),
+    (4, World.stall, lambda c: (c.browser(), c.choice((0.25, 2.0, 7.0)))),
+    (3, World.slow_down, lambda c: (c.browser(), c.choice((1 / 64, 0.25)))),
     (2, World.vanish, lambda c: (c.browser(), c.choice((0.0, 0.25, 7.0)))),
     (1, World.storm, lambda _: ()),
 )
-KINDS_MIN, KINDS_MAX = 2, 8
+STORIES: tuple[tuple[tuple[float, ...], frozenset[Callable[..., None]]], ...] = (
+    (HASTY, frozenset()),
+    (MIXED, frozenset()),
+    (SLOW, frozenset({World.work_steadily, World.crash})),
+    (HASTY, frozenset({World.work_steadily, World.reload, World.delete})),
+    (MIXED, frozenset({World.open_with_short_token, World.slow_down, World.stall})),
+    (MIXED, frozenset({World.delay_answers, World.burst, World.overtake, World.truncate})),
+)
+"""Pauses, and what is known to be dangerous together. To this come others by chance."""
+OTHERS_MAX = 8
 
 
 def drawn(seed: int) -> Schedule:
     """The schedule of that seed."""
     chance = Chance(seed)
-    kinds = [*ALWAYS, *chance.sample(SOMETIMES, chance.randint(KINDS_MIN, KINDS_MAX))]
+    pauses, story = chance.choice(STORIES)
+    kinds = [*ALWAYS, *(kind for kind in SOMETIMES if kind[1] in story)]
+    kinds += chance.sample(SOMETIMES, chance.randint(0, OTHERS_MAX))
     weights = [weight for weight, _, _ in kinds]
-    pauses = chance.choice(PAUSES_SECONDS)
     steps: list[Step] = [(0.0, World.open, (browser,)) for browser in range(chance.browsers)]
     for _, action, arguments in chance.choices(kinds, weights, k=chance.randint(STEPS_MIN, STEPS_MAX)):
         steps.append((chance.choice(pauses), action, arguments(chance)))

@@ -8,6 +8,7 @@ is time (`virtual_time`). What happens is a list of steps (`schedule`), each a m
 nothing else is left to chance, so that a schedule always goes the same way. `laws` says what must hold.
 """
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -85,6 +86,7 @@ class World:
         self._feed = SimulatedFeed(self.database, clock=clock, linger_seconds=linger_seconds)
         self._token_seconds = TOKEN_SECONDS
         self._repeat_seconds: float | None = None
+        self._works: list[asyncio.TimerHandle] = []
         self._browsers = [
             Browser(n, USERS[user], view, self._request, loop, random.Random(seed + n))
             for n, (user, view) in enumerate(BROWSERS)
@@ -114,6 +116,10 @@ class World:
         if row is not None:
             progress = {**row.progress, "completed": min(10, cast("int", row.progress["completed"]) + 1)}
             self._commit(self.database.update(JOBS[job], progress=progress))
+
+    def work_steadily(self, job: int, items: int, seconds: float) -> None:
+        """Get on with a job, item by item, whatever happens meanwhile."""
+        self._works += [self._loop.call_later(n * seconds, self.work, job) for n in range(items)]
 
     def move(self, job: int, status: Status) -> None:
         """Let a job go on, pause or end."""
@@ -239,7 +245,9 @@ class World:
     # And in the end.
 
     async def settle(self) -> None:
-        """Let all faults be over, and see that everyone finds the way back."""
+        """Let all work and all faults be over, and see that everyone finds the way back."""
+        for work in self._works:
+            work.cancel()
         self._restart()
         self.delay_channel(0.0)
         self.delay_answers(0.0)
