@@ -249,3 +249,20 @@ async def test_draining_says_goodbye_to_everybody_also_to_those_who_are_behind()
             assert stream.retry_ms is not None
             assert 500 <= stream.retry_ms <= 5_000
         tasks.cancel_scope.cancel()
+
+
+async def test_nothing_follows_a_farewell_however_slowly_it_is_read(caplog: pytest.LogCaptureFixture) -> None:
+    """A server takes it for a mistake and logs it, for each of a thousand stalled readers."""
+    hall = Hall()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(hall.hub.run)
+        slow = await opened(hall, tasks)
+        slow.stall()
+        hall.hub.drain("shutdown")
+        hall.hub.push("ada", {View.FULL: b"frame"})
+        slow.drain()
+        await until(lambda: hall.hub.streams == 0)
+
+        assert [b"bye" in frame for frame in slow.received] == [False, True]
+        assert caplog.text == ""
+        tasks.cancel_scope.cancel()

@@ -181,7 +181,12 @@ class Board:
         return (Change(old, Departure.DELETED, is_urgent=True),)
 
     def _replace(self, fact: SnapshotTaken) -> Sequence[Change]:
-        changes = [change for report in fact.reports for change in self._report(report)]
+        changes: list[Change] = []
+        for report in fact.reports:
+            if report.job.status not in FINISHED:
+                # It is there now, whatever was thought before.
+                self._tombstones.pop(report.job.id, None)
+            changes += self._report(report)
         found = {report.job.id for report in fact.reports}
         for job in [entry.job for entry in self._entries.values() if entry.job.id not in found]:
             # Nothing says at which revision it went, but what is known by now must not come back.

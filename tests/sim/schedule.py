@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from progress_service.core.model import Status
 from tests.sim.world import BROWSERS, FLUSH_SECONDS, JOBS, USERS, Step, World
 
-STEPS_MIN, STEPS_MAX = 8, 40
+STEPS_MIN, STEPS_MAX = 6, 32
 LINGER_SECONDS = (5.0, 5.0, 1.0)
 HASTY = (0.0, 0.0, 1 / 64, 1 / 64, FLUSH_SECONDS)
 MIXED = (0.0, 0.0, 1 / 64, FLUSH_SECONDS, 0.25, 1.0, 2.0)
-SLOW = (0.0, FLUSH_SECONDS, 1.0, 2.0, 5.0, 12.0)
+SLOW = (0.0, 0.0, FLUSH_SECONDS, 1.0, 2.0, 12.0)
 STATUSES = tuple(Status)
 
 
