@@ -98,7 +98,8 @@ class Publisher:
         self._epoch = epoch
         self._version = 0
         self._intervals: dict[str, _Interval] = {}
-        self._ripe: set[str] = set()
+        # Whose flush is due: a set that remembers its order, so that who was first waits least.
+        self._ripe: dict[str, None] = {}
         self._eviction_at: Instant | None = None
         self._vigil = Vigil(board, beat, is_watched=self._is_watched, tell=self._tell_of_stall)
 
@@ -188,14 +189,15 @@ class Publisher:
                 continue
             if interval is None:
                 interval = self._intervals[user_id] = _Interval()
-                self._ripe.add(user_id)
+                self._ripe[user_id] = None
             _gather(interval.pending, change)
             if change.is_urgent or at_once:
-                self._ripe.add(user_id)
+                self._ripe[user_id] = None
 
     def _flush_ripe(self, now: Instant) -> None:
-        while self._ripe:
-            self._flush(self._ripe.pop(), now)
+        ripe, self._ripe = self._ripe, {}
+        for user_id in ripe:
+            self._flush(user_id, now)
 
     def _flush(self, user_id: str, now: Instant) -> None:
         interval = self._intervals[user_id]
@@ -204,7 +206,8 @@ class Publisher:
         self._beat.at(interval.ends_at, partial(self._end_interval, user_id))
         self._version += 1
         assert self._audience is not None
-        views = self._audience.views(user_id)
+        watched = self._audience.views(user_id)
+        views = [view for view in View if view in watched]
         self._audience.push(user_id, {view: self._frame(user_id, view, pending, now) for view in views})
 
     def _end_interval(self, user_id: str, now: Instant) -> None:

@@ -1,8 +1,8 @@
 """Who notices that a job hangs: nothing is written to its row then, so no fact will tell.
 
-For each job that pages were told of one entry on the agenda counts. It is not put off with each report: when its
-time comes, the board says whether the job hangs now, or until when to wait once more. Only a job that goes
-faster than before may hang earlier than was thought, and gets an earlier entry in place of it.
+For each job that pages were told of one entry on the agenda counts. It is not put off with each report: when
+its time comes, the board says whether the job hangs now, or until when to wait once more. Only a job that
+goes faster than before may hang earlier than was thought, and gets an earlier entry in place of it.
 """
 
 from collections.abc import Callable

@@ -12,8 +12,12 @@ def main() -> int:
     """Run schedules and print what fails; the exit code is 1 if anything did."""
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="the first schedule (default: %(default)s)")
-    parser.add_argument("--schedules", type=int, default=1, help="how many, from that one on (default: %(default)s)")
-    parser.add_argument("--failures", type=int, default=1, help="stop after so many failures (default: %(default)s)")
+    parser.add_argument(
+        "--schedules", type=int, default=1, help="how many, from that one on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--failures", type=int, default=1, help="stop after so many failures (default: %(default)s)"
+    )
     asked = parser.parse_args()
     if asked.schedules == 1:
         print(drawn(asked.seed), end="\n\n")

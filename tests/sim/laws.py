@@ -1,4 +1,4 @@
-"""What must hold in every schedule, whatever goes wrong in it. The world tells the laws what happens; they judge.
+"""What must hold in every schedule, whatever goes wrong. The world tells the laws what happens; they judge.
 
 While things happen:
 
@@ -6,14 +6,15 @@ While things happen:
 - *no way back*: the revisions of a job that a page is told never fall, and what was removed stays so;
 - *sums*: after each frame the totals are those of the jobs that the page then shows;
 - *deafness*: nobody is told that a job hangs while the feed is lost;
-- *ends*: a stream begins with everything, nothing follows its last part, and it outlives its token by a second at most;
+- *ends*: a stream begins with everything, outlives its token by a second at most, and ends with its end;
 - *promise*: when a feed says that it is live, all that was committed before its snapshot arrived is known;
 - *farewell*: a job leaves a page only after it was told to have ended, or because its row is gone;
-- *limits*: no queue is longer than it may be.
+- *limits*: no queue is longer than it may be;
+- *calm*: nothing ends the service, and no error is logged.
 
 When all is quiet:
 
-- *convergence*: each page shows what the database has, and what hangs;
+- *convergence*: each page shows what the database has (`pictures`);
 - *last words*: each end of a job that the service heard of was told to every page that was reading along.
 """
 
@@ -23,19 +24,19 @@ from datetime import datetime
 
 from progress_service.core.board import TOMBSTONES_MAX
 from progress_service.core.events import Fact, FeedState, FeedTurned, JobDeleted, JobReported, SnapshotTaken
-from progress_service.core.model import FINISHED, Instant, Revision, percentage
+from progress_service.core.model import FINISHED, Revision, percentage
 from progress_service.feeds.intake import Intake
 from progress_service.streams.beat import Beat
 from progress_service.streams.hub import EXPIRING_SECONDS
 from progress_service.streams.publisher import Publisher
 from progress_service.wire.frames import View
-from progress_service.wire.rows import Row
-from tests.sim.browser import Browser, Socket, Told
+from tests.sim.browser import Browser
 from tests.sim.database import Database
+from tests.sim.pictures import Pictures
+from tests.sim.response import Socket, Told
 
 TOKEN_SECONDS_LATE_MAX = 1.0
 HEARTBEAT_SECONDS = 4.0
-MOMENT_SECONDS = 0.25
 ENTRIES_PER_STREAM_MAX, ENTRIES_PER_JOB_MAX = 3, 2
 SUMS = ("active", "total", "completed", "failed", "percentage")
 
@@ -74,6 +75,7 @@ class Laws:
         self._board = publisher.board
         self._beat = beat
         self._wall_clock = wall_clock
+        self._pictures = Pictures(database, publisher.board, beat, self.fault)
         self._heard: dict[str, Revision] = {}
         # Which end of a job a page has yet to be told, and how often it had lagged by then.
         self._last_words: dict[tuple[Socket, str], tuple[Revision, int]] = {}
@@ -197,7 +199,13 @@ class Laws:
             browser = socket.browser
             # What is tried again has not ended.
             self._last_words.pop((socket, job.id), None)
-            if job.status in FINISHED and not is_late and browser.user_id == job.user_id and browser.view is View.FULL and socket.is_reading:
+            if (
+                job.status in FINISHED
+                and not is_late
+                and browser.user_id == job.user_id
+                and browser.view is View.FULL
+                and socket.is_reading
+            ):
                 self._last_words[socket, job.id] = (job.revision, socket.lags)
 
     def _judge_promise(self) -> None:
@@ -231,68 +239,16 @@ class Laws:
 
     def judge_quiet(self, browsers: Iterable[Browser], *, is_final: bool) -> None:
         """See that every page shows what the database has. *is_final*: nothing has changed for long."""
-        users = {row.user_id for row in self._database.rows.values()}
-        for user_id in users:
-            shown = {job.id: job.revision for job in self._board.view(user_id)}
-            self._judge_picture(f"a new page of {user_id}", user_id, shown, is_final=is_final)
-        for browser in browsers:
-            if browser.socket is None:
-                continue
-            if browser.feed != FeedState.LIVE:
-                self.fault("convergence", f"{browser.socket} takes the feed for {browser.feed}")
-            if browser.view is View.FULL:
-                shown = {job["id"]: job["revision"] for job in browser.jobs.values()}
-                self._judge_picture(str(browser.socket), browser.user_id, shown, is_final=is_final)
-            else:
-                self._judge_compact(browser)
-            if is_final:
-                self._judge_stalls(browser)
+        self._pictures.judge(browsers, is_final=is_final)
         for (socket, job_id), (revision, lags) in self._last_words.items():
             told = socket.browser.told_revisions.get(job_id, 0)
             if socket.is_reading and socket.lags == lags and told < revision:
-                self.fault("last words", f"{socket} was never told that {job_id} ended, at revision {revision}")
+                self.fault(
+                    "last words", f"{socket} was never told that {job_id} ended, at revision {revision}"
+                )
         self._last_words.clear()
         if is_final:
             self._judge_agenda()
-
-    def _judge_picture(
-        self, who: str, user_id: str, shown: Mapping[str, Revision], *, is_final: bool
-    ) -> None:
-        rows = {row.id: row for row in self._database.rows.values() if row.user_id == user_id}
-        for row in rows.values():
-            # A job that finished a while ago may be about to leave, or be gone.
-            is_leaving = row.status in FINISHED and not self._is_fresh(row)
-            is_right = (row.id not in shown) if is_final and is_leaving else shown.get(row.id) == row.revision
-            if not is_right and (is_final or not is_leaving):
-                self.fault("convergence", f"{who} shows {shown.get(row.id, 'nothing')} of {row}")
-        for job_id in shown.keys() - rows.keys():
-            self.fault("convergence", f"{who} shows {job_id}, which is gone")
-
-    def _is_fresh(self, row: Row) -> bool:
-        """Whether a job finished so short a while ago that everyone must still see it."""
-        if row.finished_at is None:
-            return False
-        age_seconds = (self._database.now() - row.finished_at).total_seconds()
-        return age_seconds + self._database.inaccuracy_seconds < self._board.linger_seconds
-
-    def _judge_compact(self, browser: Browser) -> None:
-        rows = [row for row in self._database.rows.values() if row.user_id == browser.user_id]
-        active = [row for row in rows if row.status not in FINISHED]
-        shown = [(job["id"], job["revision"]) for job in browser.jobs.values()]
-        if active:
-            latest = max(active, key=lambda row: (row.created_at, row.id))
-            if shown != [(latest.id, latest.revision)]:
-                self.fault("convergence", f"{browser.socket} shows {shown} where the latest is {latest}")
-        if browser.totals["active"] != len(active):
-            self.fault("convergence", f"{browser.socket} is told {browser.totals}, and {len(active)} are at work")
-
-    def _judge_stalls(self, browser: Browser) -> None:
-        now = self._beat.clock()
-        for job in browser.jobs.values():
-            # What begins to hang at this very moment may be about to be told.
-            moments = (Instant(now - MOMENT_SECONDS), now)
-            if job["stalled"] not in [self._board.estimate(job["id"], at).stalled for at in moments]:
-                self.fault("convergence", f"{browser.socket} shows {job}, which is wrong about its hanging")
 
     def _judge_agenda(self) -> None:
         since = self._beat.clock() - EXPIRING_SECONDS - HEARTBEAT_SECONDS

@@ -1,8 +1,8 @@
 """What happens in a schedule: a list of steps, drawn from a seed.
 
-Each schedule leaves most kinds of steps out, and another set each time: where everything happens, each thing is rare,
-and a fault that takes a job's end, an outage and a reload in a row never comes about (Groce et al., "Swarm testing",
-ISSTA 2012). Pauses are those that matter: none, shorter and longer than a flush, and to the dot of a deadline.
+Each schedule leaves most kinds of steps out, and others each time: where everything may happen, what takes
+three things in a row never comes about (Groce et al., "Swarm testing", ISSTA 2012). Pauses are those that
+matter: none, shorter and longer than the interval of a flush, and to the dot of a deadline.
 """
 
 import random
@@ -76,7 +76,11 @@ SOMETIMES: tuple[Kind, ...] = (
     (2, World.give_away, lambda c: (c.job(), c.user())),
     (4, World.delete, lambda c: (c.job(),)),
     (1, World.truncate, lambda _: ()),
-    (3, World.move_in_long_transaction, lambda c: (c.job(), c.choice(STATUSES), c.choice((0.25, 3.0)), c.random() < 0.8)),
+    (
+        3,
+        World.move_in_long_transaction,
+        lambda c: (c.job(), c.choice(STATUSES), c.choice((0.25, 12.0)), c.random() < 0.8),
+    ),
     (2, World.burst, lambda c: (c.job(), c.choice((2, 10)))),
     (4, World.overtake, lambda c: (c.choice((1 / 64, 0.25, 2.0)),)),
     (4, World.repeat, lambda c: (c.choice((0.0, 0.25, 2.0, 7.0)),)),

@@ -53,7 +53,7 @@ def failures(seeds: Iterable[int]) -> Iterator[Failure]:
 
 
 def shortened(failure: Failure) -> Failure:
-    """The same law broken by fewer steps: pieces are left out, half at first, for as long as it stays broken."""
+    """The same law broken by fewer steps: pieces are left out, half at first, while it stays broken."""
     runs = 0
     size = len(failure.schedule.steps) // 2
     while size and runs < SHRINKING_RUNS_MAX:

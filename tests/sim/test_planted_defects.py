@@ -16,7 +16,7 @@ from progress_service.streams.stream import Rest, Stream
 from tests.sim.simulation import Failure, failures
 
 SCHEDULES_MAX = 3_000
-"""Each defect shows within the first tenth of what is run with every `make test`; most do within a hundred."""
+"""Each defect shows early in what is run with every `make test`; most do within a hundred schedules."""
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_a_hub_that_forgets_a_stream_that_was_behind(plant: Any) -> None:
 
 
 def test_a_stream_that_goes_on_after_its_end(plant: Any) -> None:
-    """A server takes a frame after the last one for a mistake, and says so in the log, once for each stream."""
+    """A server takes a frame after the last one for a mistake, and says so in the log each time."""
     push = Stream.push
 
     def push_on(stream: Stream, message: Any) -> Rest | None:
@@ -167,7 +167,6 @@ def test_a_publisher_that_merges_an_end_away(plant: Any) -> None:
 
 def test_a_publisher_that_keeps_what_it_gathered_for_those_who_left(plant: Any) -> None:
     """A page that is loaded again would be told of the time before."""
-
     note = publisher.Publisher._note
 
     def note_watched(self: publisher.Publisher, changes: Sequence[Change], *, at_once: bool = False) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import selectors
 
 START_SECONDS = 1_024.0
-"""Where each schedule begins. Steps last eighths of a second, which floating point holds exactly from here on."""
+"""Where each schedule begins. Pauses are binary fractions, which floating point holds exactly there."""
 
 
 class NothingDueError(Exception):

@@ -1,11 +1,12 @@
 """The world of a schedule: the service's own parts between a simulated database and simulated browsers.
 
-        worker's steps ─▶ Database ── notifications, answers ─▶ NotifyFeed ─▶ Publisher, Board ─▶ Hub ─▶ Socket ─▶ Browser
-                          (simulated)    (may break)                 the real ones             (may stall)  (simulated)
+    Database ─▶ Session ─▶ NotifyFeed ─▶ Publisher, Board ─▶ Hub, Stream ─▶ Socket ─▶ Browser
+    (simulated, may break)              (the real ones)              (simulated, may stall)
 
-Everything in the middle is what runs in production, tasks and timers included. The two ends are simulated, and so
-is time (`virtual_time`). What happens is a list of steps (`schedule`), each a method of `World` with its arguments;
-nothing else is left to chance, so that a schedule always goes the same way. `laws` says what must hold.
+Everything in the middle is what runs in production, tasks and timers included. The two ends are simulated,
+and so is time (`virtual_time`). What happens is a list of steps (`schedule`), each a method of `World` with
+its arguments; nothing else is left to chance, so that a schedule always goes the same way. `laws` says what
+must hold.
 """
 
 import asyncio
@@ -31,15 +32,23 @@ from progress_service.streams.hub import Hub
 from progress_service.streams.publisher import Publisher
 from progress_service.streams.stream import Stream
 from progress_service.wire.frames import View
-from tests.sim.browser import Browser, Socket
+from tests.sim.browser import Browser
 from tests.sim.database import LONG, Database, Statement
 from tests.sim.laws import HEARTBEAT_SECONDS, Laws
+from tests.sim.response import Socket
 from tests.sim.virtual_time import VirtualLoop
 
 EPOCH = datetime(2026, 11, 23, 20, tzinfo=UTC)
 USERS = ("ann", "bob", "cyd")
 JOBS = tuple(f"00000000-0000-4000-8000-00000000000{n}" for n in range(4))
-BROWSERS = ((0, View.FULL), (1, View.FULL), (1, View.COMPACT), (2, View.FULL), (1, View.FULL), (2, View.COMPACT))
+BROWSERS = (
+    (0, View.FULL),
+    (1, View.FULL),
+    (1, View.COMPACT),
+    (2, View.FULL),
+    (1, View.FULL),
+    (2, View.COMPACT),
+)
 """The user and the view of each browser."""
 
 FLUSH_SECONDS = 0.125
@@ -48,7 +57,7 @@ PAYLOADS_MAX = 6
 TOKEN_SECONDS = 3_600.0
 
 RECOVERY_SECONDS_MAX = notify.SNAPSHOT_SECONDS_MAX + 20.0
-"""So long after the last fault everything works again: a half-open connection is noticed, and pauses are over."""
+"""So long after the last fault everything works again: a half-open connection is noticed at last."""
 QUIET_SECONDS = 11.0
 """So long after the last change nothing more is expected: jobs have left, and what hangs was told to hang."""
 
@@ -88,7 +97,7 @@ class World:
         self._repeat_seconds: float | None = None
         self._works: list[asyncio.TimerHandle] = []
         self._browsers = [
-            Browser(n, USERS[user], view, self._request, loop, random.Random(seed + n))
+            Browser(n, USERS[user], view, self._request, loop=loop, chance=random.Random(seed + n))
             for n, (user, view) in enumerate(BROWSERS)
         ]
 
@@ -297,7 +306,9 @@ class World:
         expires_at = self._wall_clock() + timedelta(seconds=self._token_seconds)
         socket = Socket(browser, self.laws, expires_at)
         assert self._tasks is not None
-        self._tasks.start_soon(self._answer, Stream(browser.user_id, browser.view, socket.send, expires_at), socket)
+        self._tasks.start_soon(
+            self._answer, Stream(browser.user_id, browser.view, socket.send, expires_at), socket
+        )
         return socket
 
     async def _answer(self, stream: Stream, socket: Socket) -> None:
