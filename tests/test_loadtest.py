@@ -9,9 +9,11 @@ import pytest
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["advance", "--calls", "20000", "--runs", "1"], "most UPDATEs in any one second"),
         (["board", "--jobs", "200", "--facts", "2000", "--runs", "1"], "apply, 200 jobs"),
         (["fanout", "--streams", "30", "--frames", "8", "--runs", "1"], "ours / plain: memory"),
         (["ready", "--times", "3"], "commit to frame"),
+        (["chaos", "--faults", "11", "--browsers", "20"], "foreign rows"),
     ],
 )
 def test_a_program_of_the_readme_runs_and_checks_its_answer(arguments: list[str], said: str) -> None:
@@ -28,5 +30,5 @@ def test_the_programs_are_listed() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "loadtest", "--help"], capture_output=True, text=True, check=True
     )
-    for name in ("board", "fanout", "ready"):
+    for name in ("advance", "board", "fanout", "ready"):
         assert f"python -m loadtest {name}" in done.stdout

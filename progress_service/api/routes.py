@@ -1,16 +1,12 @@
 """Which address leads where. One allow-list of origins stands before all that concerns users."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from progress_service.api.client import PREFIX, client_files, serve_client
 from progress_service.api.cors import Cors, Origins
 from progress_service.api.history import History
 from progress_service.api.hosts import Hosts
@@ -20,19 +16,8 @@ from progress_service.api.problems import exception_handlers, send_problem
 from progress_service.api.sessions import Sessions
 from progress_service.api.stream import StreamRoute
 
-CLIENT_FOLDER = Path(__file__).parent.parent / "client"
 STREAM_PATH = "/v1/stream"
 PROBES = ("/healthz", "/readyz")
-
-
-class ClientFiles(StaticFiles):
-    """What a browser loads. It asks anew each time, so that an upgrade of the service reaches every page."""
-
-    def file_response(self, *args: object, **kwargs: object) -> Response:
-        """A file, which a cache may keep but has to ask about."""
-        response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
-        response.headers["Cache-Control"] = "no-cache"
-        return response
 
 
 def application(
@@ -66,7 +51,8 @@ def application(
         exception_handlers=exception_handlers(),
     )
     shared = Cors(pages, origins)
-    client = _client_files()
+    # Made now, so that no request has to wait for it.
+    client_files()
 
     async def routed(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
@@ -74,22 +60,9 @@ def application(
             await send_problem(send, problem)
         elif path == STREAM_PATH and scope.get("method") != "OPTIONS":
             await stream(scope, receive, send)
-        elif path.startswith("/client/"):
-            await client(scope, receive, send)
+        elif path.startswith(PREFIX):
+            await serve_client(scope, receive, send)
         else:
             await shared(scope, receive, send)
 
     return routed
-
-
-def _client_files() -> ASGIApp:
-    """The browser's modules, for any page.
-
-    A browser fetches modules from elsewhere only with CORS (HTML standard, "fetch a single module script"),
-    and there is nothing secret in them.
-    """
-    return Starlette(
-        routes=[Mount("/client", ClientFiles(directory=CLIENT_FOLDER))],
-        middleware=[Middleware(CORSMiddleware, allow_origins=["*"])],
-        exception_handlers=exception_handlers(),
-    )

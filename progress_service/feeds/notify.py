@@ -34,7 +34,7 @@ SNAPSHOT_SECONDS_MAX = 60.0
 OUTAGE_SECONDS_MAX = 3600.0
 COMMIT_SECONDS_MAX = 60.0
 """A job's end is dated when it is written. It may be committed, and heard of, so much later."""
-RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.2, 5.0
+RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.2, 1.0
 MALFORMED_NAMED_MAX = 1_000
 
 SNAPSHOT = """
@@ -45,7 +45,15 @@ LOOK_UP = "SELECT bulk_enrichment_job_report(job) FROM bulk_enrichment_jobs AS j
 SEND = "SELECT pg_notify($1, $2)"
 
 # What may go wrong between here and PostgreSQL. Anything else is a mistake of ours and must not be hidden.
-Outage = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, IntakeClosedError)
+# asyncpg's internal error is what a connection gives that was interrupted while PostgreSQL stood still.
+Outage = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    IntakeClosedError,
+)
 
 
 class SessionSilentError(TimeoutError):
