@@ -11,10 +11,14 @@ from progress_service.core.events import FeedState
 
 
 class Operations:
-    """The probes. Neither needs a credential, and neither tells anything about users."""
+    """The probes. Neither needs a credential, and neither tells anything about users.
 
-    def __init__(self, feed_state: Callable[[], FeedState]) -> None:
-        self._feed_state = feed_state
+    Args:
+        feed: Says by which kind of feed changes come, and in which state it is.
+    """
+
+    def __init__(self, feed: Callable[[], tuple[str, FeedState]]) -> None:
+        self._feed = feed
 
     async def healthz(self, _: Request) -> Response:
         """200 as long as the process can answer at all."""
@@ -22,7 +26,7 @@ class Operations:
 
     async def readyz(self, _: Request) -> Response:
         """200 once everything that is committed is also known here, and 503 while that cannot be promised."""
-        state = self._feed_state()
+        kind, state = self._feed()
         if state is FeedState.LOST:
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
@@ -31,5 +35,6 @@ class Operations:
                 slug="not-ready",
                 headers={"Retry-After": "1"},
                 feed=state,
+                feed_kind=kind,
             )
-        return JSONResponse({"status": "ready", "feed": state})
+        return JSONResponse({"status": "ready", "feed": state, "feed_kind": kind})

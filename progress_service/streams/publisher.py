@@ -89,6 +89,7 @@ class Publisher:
         epoch: str,
     ) -> None:
         self.board = board
+        self.feed_kind = ""
         self.feed_state = FeedState.LOST
         self.feed_since = wall_clock()
         self._audience: Audience | None = None
@@ -118,6 +119,7 @@ class Publisher:
         self._flush_ripe(self._beat.clock())
         self._await_eviction()
         if turned is not None:
+            self.feed_kind = turned.kind
             self._turn(turned.state)
 
     def snapshot(self, user_id: str, view: View) -> bytes:

@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 import msgspec
 from msgspec.structs import replace
@@ -186,9 +185,10 @@ class Database:
             if row.finished_at is None or row.finished_at > since
         ]
 
-    def found(self, ids: Sequence[UUID]) -> list[tuple[str]]:
+    def found(self, ids: Sequence[str]) -> list[tuple[str, Revision, str]]:
         """The rows of these ids."""
-        return [(self._report(self.rows[key]),) for key in map(str, ids) if key in self.rows]
+        rows = [self.rows[job_id] for job_id in ids if job_id in self.rows]
+        return [(row.id, row.revision, self._report(row)) for row in rows]
 
     def promise(self) -> None:
         """Remember what is visible now."""

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 
+from progress_service.feeds import database as queries
 from progress_service.feeds import notify
 
 if TYPE_CHECKING:
@@ -44,21 +45,34 @@ class Session:
         await self._asked(lambda: None, None)
         self._hear = lambda payload: listener(self, 0, channel, payload)
 
-    async def fetch(self, query: str, argument: object, *, timeout: float) -> list[tuple[str]]:  # noqa: ASYNC109 - asyncpg's.
+    async def fetch(
+        self,
+        query: str,
+        argument: object = None,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - asyncpg's.
+    ) -> Sequence[tuple[object, ...]]:
         """The answer to a feed's question."""
-        if query == notify.SNAPSHOT:
+        if query == queries.LISTENING:
+            return await self._asked(lambda: [(queries.CHANNEL,)] if self._hear else [], timeout)
+        if query == queries.SNAPSHOT:
             assert isinstance(argument, float)
             rows = await self._asked(lambda: self._database.snapshot(argument), timeout)
             self._database.promise()
             return rows
-        assert query == notify.LOOK_UP, query
+        assert query == queries.LOOK_UP, query
         assert isinstance(argument, list)
         return await self._asked(lambda: self._database.found(argument), timeout)
 
+    async def fetchval(self, query: str, *, timeout: float) -> int:  # noqa: ASYNC109 - asyncpg's.
+        """How many triggers tell of changes: all of them."""
+        assert query == queries.TELLING_TRIGGERS, query
+        return await self._asked(lambda: notify.TRIGGERS, timeout)
+
     async def execute(self, query: str, channel: str, payload: str, *, timeout: float) -> None:  # noqa: ASYNC109 - asyncpg's.
         """Send a notification."""
-        assert query == notify.SEND, query
-        assert channel == notify.CHANNEL, channel
+        assert query == queries.SEND, query
+        assert channel == queries.CHANNEL, channel
         await self._asked(lambda: self._database.notified(payload), timeout)
 
     def terminate(self) -> None:

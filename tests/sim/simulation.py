@@ -6,11 +6,13 @@ import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import inf
 from unittest.mock import patch
 
 import anyio
 
-from progress_service.feeds import notify
+from progress_service.feeds import canary, notify, reconcile
+from progress_service.feeds.database import Pooling
 from tests.sim.laws import Fault, Laws
 from tests.sim.schedule import Schedule, drawn
 from tests.sim.virtual_time import VirtualLoop
@@ -76,7 +78,7 @@ def shortened(failure: Failure) -> Failure:
 async def _run(schedule: Schedule, loop: VirtualLoop) -> Fault | None:
     world = World(schedule.seed, schedule.linger_seconds, loop)
     laws = world.laws
-    with patch.object(notify, "Intake", world.intake), _errors_noted(laws):
+    with _simulated(world), _errors_noted(laws):
         try:
             async with anyio.create_task_group() as tasks:
                 await world.start(tasks)
@@ -93,6 +95,23 @@ async def _run(schedule: Schedule, loop: VirtualLoop) -> Fault | None:
         except Exception:  # noqa: BLE001 - whatever ends the service is what we look for.
             laws.fault("calm", traceback.format_exc())
     return laws.faults[0] if laws.faults else None
+
+
+@contextmanager
+def _simulated(world: World) -> Iterator[None]:
+    """Lead the feed's connections to the world's database. Nothing is healed: what is missed must show."""
+
+    async def unpooled(_: str) -> Pooling:
+        return Pooling.NONE
+
+    with (
+        patch.object(notify, "Intake", world.intake),
+        patch.object(notify, "connected", world.connected),
+        patch.object(notify, "pooling", unpooled),
+        patch.object(canary, "connected", world.connected),
+        patch.object(reconcile, "RECONCILE_SECONDS", inf),
+    ):
+        yield
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import pytest
 
 from progress_service.core import board
 from progress_service.core.board import Board, Change, Departure
-from progress_service.core.events import FeedState, FeedTurned, JobDeleted, JobReported, SnapshotTaken
+from progress_service.core.events import FeedState, JobDeleted, JobReported, SnapshotTaken
 from progress_service.core.model import Instant, Job
 from progress_service.feeds import notify
 from progress_service.streams import publisher
@@ -37,11 +37,9 @@ def test_a_feed_that_skips_the_marker(plant: Any) -> None:
 
     async def catch_up(session: Any) -> None:
         session._intake.clear()
-        at = session._feed.now()
-        found = await session._connection.fetch(notify.SNAPSHOT, session._feed.snapshot_seconds(), timeout=60)
-        reports = session._readable([row[0] for row in found], at)
-        session._feed.went_live()
-        session._accept([SnapshotTaken(tuple(reports), at), FeedTurned(FeedState.LIVE, at)])
+        snapshot = await session.snapshot()
+        session.ledger.went_live()
+        session.pass_on([snapshot], FeedState.LIVE)
 
     plant(notify._Session, "_catch_up", catch_up)
     assert first_failure().fault.law == "promise"
@@ -52,12 +50,12 @@ def test_a_snapshot_that_is_applied_without_what_was_heard_meanwhile(plant: Any)
     sound = notify._Session._catch_up
 
     async def catch_up(session: Any) -> None:
-        accept = session._accept
-        session._accept = lambda told: accept([told[0], told[-1]])
+        pass_on = session.pass_on
+        session.pass_on = lambda told, state: pass_on(told[:1], state)
         try:
             await sound(session)
         finally:
-            session._accept = accept
+            session.pass_on = pass_on
 
     plant(notify._Session, "_catch_up", catch_up)
     assert first_failure().fault.law in {"promise", "convergence"}

@@ -17,14 +17,13 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import anyio
-import asyncpg
 from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
 from progress_service.core.board import Board
 from progress_service.core.events import Fact, FeedState, FeedTurned, JobDeleted, JobReported
 from progress_service.core.model import Instant, Status
-from progress_service.feeds import notify
+from progress_service.feeds.database import SNAPSHOT_SECONDS_MAX
 from progress_service.feeds.intake import Intake
 from progress_service.feeds.notify import NotifyFeed
 from progress_service.streams.beat import Beat
@@ -36,6 +35,7 @@ from tests.sim.browser import Browser
 from tests.sim.database import LONG, Database, Statement
 from tests.sim.laws import HEARTBEAT_SECONDS, Laws
 from tests.sim.response import Socket
+from tests.sim.session import Session
 from tests.sim.virtual_time import VirtualLoop
 
 EPOCH = datetime(2026, 11, 23, 20, tzinfo=UTC)
@@ -56,7 +56,7 @@ RELOAD_SECONDS = 1 / 32
 PAYLOADS_MAX = 6
 TOKEN_SECONDS = 3_600.0
 
-RECOVERY_SECONDS_MAX = notify.SNAPSHOT_SECONDS_MAX + 20.0
+RECOVERY_SECONDS_MAX = SNAPSHOT_SECONDS_MAX + 20.0
 """So long after the last fault everything works again: a half-open connection is noticed at last."""
 QUIET_SECONDS = 11.0
 """So long after the last change nothing more is expected: jobs have left, and what hangs was told to hang."""
@@ -92,7 +92,7 @@ class World:
         )
         self._publisher.publish_to(self._hub)
         self.laws = Laws(self.database, self._publisher, self._beat, self._wall_clock)
-        self._feed = SimulatedFeed(self.database, clock=clock, linger_seconds=linger_seconds)
+        self._feed = NotifyFeed("", clock=clock, linger_seconds=linger_seconds)
         self._token_seconds = TOKEN_SECONDS
         self._repeat_seconds: float | None = None
         self._works: list[asyncio.TimerHandle] = []
@@ -107,6 +107,15 @@ class World:
         await tasks.start(self._hub.run)
         tasks.start_soon(self._beat.run)
         tasks.start_soon(self._feed.run, self._accept)
+
+    @asynccontextmanager
+    async def connected(self, *_: str) -> AsyncIterator[Session]:
+        """A connection to the simulated database, as the feed and its canary ask for one."""
+        session = await self.database.connected()
+        try:
+            yield session
+        finally:
+            session.terminate()
 
     def intake(self, _: int) -> Intake:
         """A small intake, which overflows soon."""
@@ -318,19 +327,3 @@ class World:
 
     def _wall_clock(self) -> datetime:
         return EPOCH + timedelta(seconds=self._loop.time())
-
-
-class SimulatedFeed(NotifyFeed):
-    """The real feed on simulated connections."""
-
-    def __init__(self, database: Database, *, clock: Callable[[], Instant], linger_seconds: float) -> None:
-        super().__init__("", clock=clock, linger_seconds=linger_seconds)
-        self._database = database
-
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-        session = await self._database.connected()
-        try:
-            yield cast("asyncpg.Connection[asyncpg.Record]", session)
-        finally:
-            session.terminate()
