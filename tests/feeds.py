@@ -62,14 +62,18 @@ class Listener:
         """Wait until the board has the job no more."""
         await self.until(lambda: self.board.job(str(job_id)) is None)
 
-    async def turned(self, times: int = 1, kind: str | None = None) -> None:
-        """Wait until the feed has become useful that many times, by a feed of that kind."""
+    async def turned(self, times: int = 1) -> None:
+        """Wait until the feed has become useful that many times."""
+        await self.until(lambda: sum(state is not FeedState.LOST for state in self.states()) >= times)
 
-        def count() -> int:
-            useful = [turned for turned in self.turns() if turned.state is not FeedState.LOST]
-            return sum(kind in (None, turned.kind) for turned in useful)
+    async def live_by(self, kind: str) -> None:
+        """Wait until the feed is live, and is one of that kind."""
 
-        await self.until(lambda: count() >= times)
+        def is_so() -> bool:
+            last = self.turns()[-1]
+            return (last.state, last.kind) == (FeedState.LIVE, kind)
+
+        await self.until(is_so)
 
     def turns(self) -> list[FeedTurned]:
         """How the feed turned so far."""

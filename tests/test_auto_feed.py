@@ -47,14 +47,14 @@ async def test_where_the_triggers_are_left_out_the_log_is_read(
     async with following(dsn, "auto") as (listener, feed), connected(dsn) as connection:
         user_id = await new_user(connection)
         await apply_schema(dsn, schema_text("wal"))
-        await listener.turned(kind="wal")
+        await listener.live_by("wal")
         assert FeedState.LOST not in listener.states()
         await listener.job(await inserted(connection, user_id))
         assert "notify cannot be the feed: the triggers" in caplog.text
         assert "changes are followed by wal (live)" in caplog.text
 
         await apply_schema(dsn, schema_text("notify"))
-        await listener.turned(kind="notify", times=2)
+        await listener.live_by("notify")
         await listener.job(await inserted(connection, user_id))
         assert feed.ledger.healed == 0
 
@@ -72,7 +72,7 @@ async def test_a_transaction_that_stays_open_makes_the_log_dear(
             await idler.execute("BEGIN; INSERT INTO users DEFAULT VALUES")
             pid = idler.get_server_pid()
             await write_much(connection)
-            await listener.turned(kind="notify")
+            await listener.live_by("notify")
             assert FeedState.LOST not in listener.states()
             assert f"process {pid} (?) has had a transaction open" in caplog.text
             assert "MB of log again" in caplog.text
@@ -80,7 +80,7 @@ async def test_a_transaction_that_stays_open_makes_the_log_dear(
             # While it stays open, a slot cannot be had, and what works is kept.
             assert listener.turns()[-1].kind == "notify"
             await idler.execute("ROLLBACK")
-        await listener.turned(kind="wal", times=2)
+        await listener.live_by("wal")
         await listener.job(await inserted(connection, user_id))
         assert feed.ledger.healed == 0
 

@@ -101,13 +101,14 @@ async def test_a_session_that_hears_nothing_speaks_to_itself(
     """A session whose LISTEN is gone looks healthy: it answers queries and stays silent for ever."""
     monkeypatch.setattr(notify, "PULSE_SECONDS", 0.02)
     monkeypatch.setattr(notify, "REPLY_SECONDS_MAX", 0.5)
-    monkeypatch.setattr(notify, "SEND", "SELECT $1::text, $2::text")
-    listener = Listener()
-    feed = NotifyFeed(dsn, clock=monotonic_clock, linger_seconds=5.0)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(feed.run, listener.accept)
-        await listener.until(lambda: FeedState.LOST in listener.states())
-        tasks.cancel_scope.cancel()
+    monkeypatch.setattr(
+        canary, "connected", lambda _, name: connected("postgresql://nobody@127.0.0.1:1/x", name)
+    )
+    async with following(dsn) as (listener, _):
+        with monkeypatch.context() as unheard:
+            unheard.setattr(notify, "SEND", "SELECT $1::text, $2::text")
+            await listener.until(lambda: FeedState.LOST in listener.states())
+        await listener.turned(times=2)
 
 
 async def test_a_session_that_does_not_hear_others_is_given_up(
