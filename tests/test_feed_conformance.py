@@ -18,7 +18,7 @@ import pytest
 from progress_service.core.events import FeedState
 from progress_service.core.model import Status
 from progress_service.embedded import embedded_postgres
-from progress_service.feeds import notify, poll, reconcile
+from progress_service.feeds import poll, reconcile
 from progress_service.jobs.schema import apply_schema, schema_text
 from tests.feeds import active_revisions, following, inserted, line_to
 from tests.postgres import connected, new_user
@@ -41,8 +41,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     """The safety net looks all the time here, so that whatever a feed misses is counted."""
-    monkeypatch.setattr(reconcile, "RECONCILE_SECONDS", 0.02)
-    monkeypatch.setattr(notify, "PULSE_SECONDS", 0.02)
+    monkeypatch.setattr(reconcile, "RECONCILE_SECONDS", 0.1)
     monkeypatch.setattr(poll, "POLL_SECONDS", 0.05)
 
 
