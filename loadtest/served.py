@@ -64,7 +64,7 @@ async def ours() -> None:
                 assert feed.accept is not None
                 feed.accept([JobReported(job(number), monotonic_clock())])
 
-            server = Server(service.app, drain=lambda: service.hub.drain("done"), on_start=lambda: None)
+            server = service.server(on_start=lambda: None)
             await _obey(server, send, lambda: service.hub.streams)
 
 

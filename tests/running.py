@@ -12,7 +12,7 @@ import anyio.lowlevel
 import httpx
 import jwt
 
-from progress_service.server import Server, address_of, listening_socket
+from progress_service.server import address_of, listening_socket
 from progress_service.service import Service, opened
 from progress_service.settings import Settings
 from tests.event_stream import Event, EventStreamReader
@@ -42,7 +42,7 @@ async def running(dsn: str, **flags: Any) -> AsyncIterator[Running]:
             httpx.AsyncClient(base_url=address, timeout=WAIT_SECONDS_MAX) as http,
         ):
             started = anyio.Event()
-            server = Server(service.app, drain=lambda: service.hub.drain("shutdown"), on_start=started.set)
+            server = service.server(on_start=started.set)
             tasks.start_soon(server.serve, [listener])
             await started.wait()
             yield Running(address, service, http)

@@ -238,6 +238,7 @@ async def test_draining_says_goodbye_to_everybody_also_to_those_who_are_behind()
         slow.stall()
         hall.hub.push("grace", {View.FULL: b"frame"})
         hall.hub.drain("shutdown")
+        hall.pass_time(0)
         slow.drain()
         await until(lambda: hall.hub.streams == 0)
 

@@ -13,8 +13,9 @@ from progress_service.core.events import FeedState
 class Operations:
     """The probes. Neither needs a credential, and neither tells anything about users."""
 
-    def __init__(self, feed_state: Callable[[], FeedState]) -> None:
+    def __init__(self, feed_state: Callable[[], FeedState], *, is_draining: Callable[[], bool]) -> None:
         self._feed_state = feed_state
+        self._is_draining = is_draining
 
     async def healthz(self, _: Request) -> Response:
         """200 as long as the process can answer at all."""
@@ -22,6 +23,8 @@ class Operations:
 
     async def readyz(self, _: Request) -> Response:
         """200 once everything that is committed is also known here, and 503 while that cannot be promised."""
+        if self._is_draining():
+            raise draining()
         state = self._feed_state()
         if state is FeedState.LOST:
             raise Problem(
@@ -33,3 +36,14 @@ class Operations:
                 feed=state,
             )
         return JSONResponse({"status": "ready", "feed": state})
+
+
+def draining() -> Problem:
+    """What is answered to whoever still comes while this process ends its streams."""
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Stopping",
+        "This process is ending its streams and will stop. Come again, to another one.",
+        slug="stopping",
+        headers={"Retry-After": "1", "Connection": "close"},
+    )

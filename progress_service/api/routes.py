@@ -12,11 +12,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from progress_service.api.cors import Cors, Origins
+from progress_service.api.guards import SECURITY_HEADERS, Guarded
 from progress_service.api.history import History
 from progress_service.api.hosts import Hosts
 from progress_service.api.jobs import Jobs
 from progress_service.api.operations import Operations
 from progress_service.api.problems import exception_handlers, send_problem
+from progress_service.api.renewals import Renewals
 from progress_service.api.sessions import Sessions
 from progress_service.api.stream import StreamRoute
 
@@ -41,6 +43,7 @@ def application(
     history: History,
     sessions: Sessions,
     operations: Operations,
+    renewals: Renewals,
     stream: StreamRoute,
     origins: Origins,
     hosts: Hosts,
@@ -59,19 +62,20 @@ def application(
             Route("/v1/session", sessions.begin, methods=["POST"]),
             Route("/v1/session", sessions.end, methods=["DELETE"]),
             Route("/v1/tickets", sessions.issue_ticket, methods=["POST"]),
+            Route("/v1/streams/{id}/renew", renewals.renew, methods=["POST"]),
             Route("/healthz", operations.healthz),
             Route("/readyz", operations.readyz),
             *more,
         ],
         exception_handlers=exception_handlers(),
     )
-    shared = Cors(pages, origins)
+    shared = Guarded(Cors(pages, origins))
     client = _client_files()
 
     async def routed(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
         if path not in PROBES and (problem := hosts.refusal(scope)) is not None:
-            await send_problem(send, problem)
+            await send_problem(send, problem, SECURITY_HEADERS)
         elif path == STREAM_PATH and scope.get("method") != "OPTIONS":
             await stream(scope, receive, send)
         elif path.startswith("/client/"):
