@@ -1,8 +1,8 @@
 """Whose tokens are refused though they are good: a list in a file, which takes effect within a second.
 
-A token that was issued cannot be taken back; a login service that ends an account, or a person who lost a laptop,
-needs it to be. The file has one `sub` a line; what follows `#` is a remark. It is read again when it has
-changed, and when the process gets SIGHUP. Replace it by renaming a new one over it, as every careful program does.
+A token that was issued cannot be taken back, but a login service that ends an account needs it to be. The
+file has one `sub` a line; what follows `#` is a remark. It is read again when it has changed, and when the
+process gets SIGHUP. Replace it by renaming a new one over it, as every careful program does.
 """
 
 import logging
