@@ -89,8 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--stalled", type=int, default=1_000, help="readers that stall")
     parser.add_argument("--readers", type=int, default=50, help="readers that do not")
-    parser.add_argument("--frames", type=int, default=400, help="frames that are timed, without and beside")
-    parser.add_argument("--runs", type=int, default=3, help="runs; the median counts")
+    parser.add_argument("--frames", type=int, default=2_000, help="frames that are timed, without and beside")
+    parser.add_argument("--runs", type=int, default=5, help="runs; the median counts")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     return parser
 

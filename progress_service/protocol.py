@@ -33,7 +33,7 @@ STALL_SECONDS_MAX: Final = 8.0
 PIPELINED_MAX: Final = 16
 """Requests that may wait for the answer before them."""
 
-BUFFER_BYTES_MAX: Final = 16_384
+BUFFER_BYTES_MAX: Final = 8_192
 """What is kept for a slow reader before it counts as one, beside what the kernel keeps."""
 
 FILES_SPARED: Final = 128
@@ -73,7 +73,10 @@ class Protocol(HttpToolsProtocol):
         left = _files_left(transport)
         self._is_crowded = left < FILES_SPARED
         if left < FILES_KEPT:
-            self._refuse(TOO_MANY_FILES)
+            # Here there is no time to see that the answer arrives: it is the descriptor that is needed.
+            self._is_deaf = True
+            transport.write(TOO_MANY_FILES)
+            transport.close()
         else:
             self._wait_for(HEAD_SECONDS_MAX)
 

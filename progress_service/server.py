@@ -75,14 +75,17 @@ class Server(uvicorn.Server):
         self._drain = drain
         self._drain_seconds = drain_seconds
         self._on_start = on_start
+        self.is_accepting = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections, and say so."""
         await super().startup(sockets)
+        self.is_accepting = True
         self._on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nobody any more, end the streams, give up on who does not read, and stop as uvicorn does."""
+        self.is_accepting = False
         for server in self.servers:
             server.close()
         for listener in sockets or []:
