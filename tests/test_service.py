@@ -179,7 +179,7 @@ async def test_another_sites_page_may_read_only_if_it_is_listed(dsn: str) -> Non
         (("GET", "/v1/jobs/not-a-uuid"), 400, "not a UUID"),
         (("GET", f"/v1/jobs/{uuid4()}"), 404, "You have no job"),
         (("GET", "/v1/elsewhere"), 404, "nothing at this address"),
-        (("PUT", "/v1/jobs"), 405, "PUT is not possible here"),
+        (("PUT", "/v1/jobs"), 405, "PUT is not possible here; GET, HEAD, POST is."),
         (("POST", "/v1/jobs", "text/plain", b"{}"), 415, "application/json"),
         (("POST", "/v1/jobs", "application/json", b"{"), 400, "truncated"),
         (("POST", "/v1/jobs", "application/json", b""), 400, "truncated"),
