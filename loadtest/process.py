@@ -6,8 +6,10 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TextIO
 
 FILES_TO_SPARE = 200
 
@@ -15,14 +17,15 @@ FILES_TO_SPARE = 200
 class Served:
     """The wire to the process that is measured."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: "subprocess.Popen[str]", errors: TextIO) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self._process = process
+        self._errors = errors
         self._input, self._output = process.stdin, process.stdout
         port = self._output.readline()
         if not port:
-            raise RuntimeError("the service did not start; what it said stands above")
+            raise RuntimeError(f"the service did not start: {self.said()}")
         self.port = int(port)
 
     def send(self, count: int) -> None:
@@ -45,30 +48,56 @@ class Served:
         """Wait for its end.
 
         Raises:
-            RuntimeError: It ended with an error.
+            RuntimeError: It ended with an error, or complained of something.
             subprocess.TimeoutExpired: It goes on and on.
         """
         status = self._process.wait(seconds_max)
-        if status != 0:
-            raise RuntimeError(f"the service ended with status {status}")
+        if status != 0 or self.said():
+            raise RuntimeError(f"the service ended with status {status} and said: {self.said() or 'nothing'}")
+
+    def said(self) -> str:
+        """Its warnings and errors so far."""
+        self._errors.seek(0)
+        return self._errors.read()
 
 
 @contextmanager
 def served(
-    name: str, core: Sequence[int] = (), settings: Mapping[str, str] | None = None
+    name: str, core: Sequence[int] = (), settings: Mapping[str, str] | None = None, files: int | None = None
 ) -> Iterator[Served]:
-    """The service *name* of `loadtest.served`, on a core of its own, with settings from its environment."""
+    """The service *name* of `loadtest.served`.
+
+    Args:
+        name: ours or plain.
+        core: The processor that it is to have for itself.
+        settings: Settings, by their names in the environment.
+        files: How many files it may have open (Linux only); None is as many as we may.
+    """
     command = [sys.executable, "-m", "loadtest.served", name]
     environment = os.environ | (settings or {})
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=environment,
+        ) as process,
+    ):
         pin(process.pid, core)
+        server = None
         try:
-            yield Served(process)
+            server = Served(process, errors)
+            if files is not None:
+                resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (files, files))
+            yield server
         finally:
             assert process.stdin is not None
             process.stdin.close()
+            if server is not None:
+                sys.stderr.write(server.said())
 
 
 def pin(process: int, core: Sequence[int]) -> None:

@@ -20,9 +20,8 @@ from loadtest.figures import Figure, figure, show
 from loadtest.process import Served, allow_files, cores, pin, served
 from loadtest.reader import Reader, stream_request
 
-DRAIN_SECONDS = 5
-EXIT_SECONDS_MAX = DRAIN_SECONDS + 5 + 2
-"""The window, what the service gives connections to close, and the end of a Python process."""
+EXIT_SECONDS_MAX = 5 + 2
+"""After the time to drain: what the service gives connections to close, and the end of a Python process."""
 
 FREE_SECONDS_MAX = 10
 WARM_FRAMES = 40
@@ -50,12 +49,13 @@ def main(arguments: Sequence[str]) -> int:
     allow_files(2 * asked.stalled + asked.readers)
     own, other = cores()
     pin(0, own)
-    runs = [_run(asked.stalled, asked.readers, asked.frames, other) for _ in range(asked.runs)]
-    show(f"{asked.stalled:,} stalled readers beside {asked.readers} others", [*_figures(runs)], asked.json)
+    runs = [_run(asked, other) for _ in range(asked.runs)]
+    title = f"{asked.stalled:,} stalled readers beside {asked.readers} others"
+    show(title, [*_figures(runs, asked.drain_seconds)], asked.json)
     return 0
 
 
-def _figures(runs: Sequence[Run]) -> Iterator[Figure]:
+def _figures(runs: Sequence[Run], drain_seconds: float) -> Iterator[Figure]:
     yield figure(
         "made to read, without stalled readers, median", "µs", [1e6 * run.median_alone for run in runs]
     )
@@ -79,7 +79,7 @@ def _figures(runs: Sequence[Run]) -> Iterator[Figure]:
         "from SIGTERM to exit, with them",
         "ms",
         [1e3 * run.exit_seconds for run in runs],
-        at_most=1e3 * EXIT_SECONDS_MAX,
+        at_most=1e3 * (drain_seconds + EXIT_SECONDS_MAX),
     )
 
 
@@ -90,15 +90,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stalled", type=int, default=1_000, help="readers that stall")
     parser.add_argument("--readers", type=int, default=50, help="readers that do not")
     parser.add_argument("--frames", type=int, default=2_000, help="frames that are timed, without and beside")
+    parser.add_argument("--drain-seconds", type=float, default=5, help="the service's PROGRESS_DRAIN_SECONDS")
     parser.add_argument("--runs", type=int, default=5, help="runs; the median counts")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     return parser
 
 
-def _run(stalled: int, readers: int, frames: int, core: Sequence[int]) -> Run:
-    settings = {"PROGRESS_DRAIN_SECONDS": str(DRAIN_SECONDS)}
+def _run(asked: argparse.Namespace, core: Sequence[int]) -> Run:
+    stalled, frames = asked.stalled, asked.frames
+    exit_seconds_max = asked.drain_seconds + EXIT_SECONDS_MAX
+    settings = {"PROGRESS_DRAIN_SECONDS": str(asked.drain_seconds)}
     with served("ours", core, settings) as server, closing(Reader(server.port, stream_request())) as reader:
-        reader.open(readers)
+        reader.open(asked.readers)
         _time(server, reader, WARM_FRAMES)
         alone = _time(server, reader, frames)
         before = server.state()
@@ -112,8 +115,8 @@ def _run(stalled: int, readers: int, frames: int, core: Sequence[int]) -> Run:
             endings.open(1)
             began = time.monotonic()
             server.terminate()
-            endings.read_all(EXIT_SECONDS_MAX)
-            server.wait(2 * EXIT_SECONDS_MAX)
+            endings.read_all(exit_seconds_max)
+            server.wait(2 * exit_seconds_max)
         exit_seconds = time.monotonic() - began
         second.close()
     return Run(

@@ -1,12 +1,8 @@
 """Many at once: what the database is asked, who is refused, and that those who are there go on."""
 
-import resource
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
+from contextlib import AsyncExitStack, ExitStack, closing
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -15,7 +11,7 @@ import httpx
 import jwt
 import pytest
 
-from loadtest.process import Served
+from loadtest.process import served
 from loadtest.reader import Reader, WrongAnswerError, stream_request
 from loadtest.served import SECRET
 from progress_service.protocol import FILES_KEPT, FILES_SPARED
@@ -138,27 +134,12 @@ async def test_too_many_commands_of_one_user_are_refused(dsn: str) -> None:
         assert (await service.http.post("/v1/jobs", json={}, headers=bearer(grace))).status_code == 201
 
 
-@contextmanager
-def served_with(files: int) -> Iterator[Served]:
-    """The service in a process that may open only so many files."""
-    command = [sys.executable, "-m", "loadtest.served", "ours"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            server = Served(process)
-            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (files, files))
-            yield server
-        finally:
-            assert process.stdin is not None
-            process.stdin.close()
-
-
-@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="another process's limits are Linux's to set")
 def test_when_open_files_run_out_new_streams_are_refused_and_old_ones_go_on() -> None:
     """Without a descriptor to spare the database could not be reached again, and nobody would be served."""
     token = jwt.encode({"sub": str(uuid4()), "exp": time.time() + 600}, SECRET)
     limit = FILES_SPARED + 40
     with (
-        served_with(limit) as server,
+        served("ours", files=limit) as server,
         closing(Reader(server.port, stream_request())) as early,
         closing(Reader(server.port, stream_request())) as late,
         httpx.Client(base_url=f"http://127.0.0.1:{server.port}") as http,

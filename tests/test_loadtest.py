@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+SLOW = ["--stalled", "20", "--readers", "3", "--frames", "20", "--runs", "1", "--drain-seconds", "0"]
+
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
@@ -13,7 +15,22 @@ import pytest
         (["fanout", "--streams", "30", "--frames", "8", "--runs", "1"], "ours / plain: memory"),
         (["ready", "--times", "3"], "commit to frame"),
         (["drain", "--streams", "150", "--seconds", "1"], "from SIGTERM to the last end"),
-        (["slow", "--stalled", "20", "--readers", "3", "--frames", "20", "--runs", "1"], "descriptors free"),
+        (
+            [
+                "slow",
+                "--stalled",
+                "20",
+                "--readers",
+                "3",
+                "--frames",
+                "20",
+                "--runs",
+                "1",
+                "--drain-seconds",
+                "0",
+            ],
+            "descriptors free",
+        ),
     ],
 )
 def test_a_program_of_the_readme_runs_and_checks_its_answer(arguments: list[str], said: str) -> None:
