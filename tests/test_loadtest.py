@@ -5,32 +5,19 @@ import sys
 
 import pytest
 
-SLOW = ["--stalled", "20", "--readers", "3", "--frames", "20", "--runs", "1", "--drain-seconds", "0"]
+SLOW = ["slow", "--stalled", "20", "--readers", "3", "--frames", "20", "--runs", "1", "--drain-seconds", "0"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["advance", "--calls", "20000", "--runs", "1"], "most UPDATEs in any one second"),
         (["board", "--jobs", "200", "--facts", "2000", "--runs", "1"], "apply, 200 jobs"),
         (["fanout", "--streams", "30", "--frames", "8", "--runs", "1"], "ours / plain: memory"),
         (["ready", "--times", "3"], "commit to frame"),
         (["drain", "--streams", "150", "--seconds", "1"], "from SIGTERM to the last end"),
-        (
-            [
-                "slow",
-                "--stalled",
-                "20",
-                "--readers",
-                "3",
-                "--frames",
-                "20",
-                "--runs",
-                "1",
-                "--drain-seconds",
-                "0",
-            ],
-            "descriptors free",
-        ),
+        (SLOW, "descriptors free"),
+        (["chaos", "--faults", "11", "--browsers", "20"], "foreign rows"),
     ],
 )
 def test_a_program_of_the_readme_runs_and_checks_its_answer(arguments: list[str], said: str) -> None:
@@ -47,5 +34,5 @@ def test_the_programs_are_listed() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "loadtest", "--help"], capture_output=True, text=True, check=True
     )
-    for name in ("board", "drain", "fanout", "ready", "slow"):
+    for name in ("advance", "board", "drain", "fanout", "ready", "slow"):
         assert f"python -m loadtest {name}" in done.stdout

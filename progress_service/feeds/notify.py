@@ -32,7 +32,7 @@ REPLY_SECONDS_MAX = 2.0
 CONNECT_SECONDS_MAX = 5.0
 SNAPSHOT_SECONDS_MAX = 60.0
 OUTAGE_SECONDS_MAX = 3600.0
-RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.2, 5.0
+RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.2, 1.0
 MALFORMED_NAMED_MAX = 1_000
 
 SNAPSHOT = """
@@ -43,7 +43,15 @@ LOOK_UP = "SELECT bulk_enrichment_job_report(job) FROM bulk_enrichment_jobs AS j
 SEND = "SELECT pg_notify($1, $2)"
 
 # What may go wrong between here and PostgreSQL. Anything else is a mistake of ours and must not be hidden.
-Outage = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, IntakeClosedError)
+# asyncpg's internal error is what a connection gives that was interrupted while PostgreSQL stood still.
+Outage = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    IntakeClosedError,
+)
 
 
 class SessionSilentError(TimeoutError):
