@@ -24,6 +24,9 @@ EXIT_SECONDS_MAX = 5 + 2
 """After the time to drain: what the service gives connections to close, and the end of a Python process."""
 
 FREE_SECONDS_MAX = 10
+TIME_SECONDS_MAX = 5.0
+"""Soon after that the service lets go of those that stall."""
+
 WARM_FRAMES = 40
 WINDOW_BYTES = 4_096
 FILL_FRAMES = 50
@@ -131,9 +134,12 @@ def _run(asked: argparse.Namespace, core: Sequence[int]) -> Run:
 
 
 def _time(server: Served, reader: Reader, frames: int) -> Sequence[float]:
-    """Send frames one by one; how long each was under way, to each reader."""
+    """Send frames one by one, for as long as readers stall; how long each was under way, to each reader."""
     reader.delays, reader.is_timing = [], True
+    deadline = time.monotonic() + TIME_SECONDS_MAX
     for _ in range(frames):
+        if time.monotonic() > deadline:
+            break
         _send(server, reader, 1)
     reader.is_timing = False
     return reader.delays

@@ -1,5 +1,6 @@
 """SIGTERM: every browser is told when to come back, and the process ends whatever its clients do."""
 
+import logging
 import os
 import signal
 from uuid import uuid4
@@ -48,7 +49,9 @@ async def test_while_it_drains_it_is_not_ready_and_takes_no_stream() -> None:
 
 
 @pytest.mark.parametrize("hurried", [False, True], ids=["once", "twice"])
-async def test_who_does_not_read_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, *, hurried: bool) -> None:
+async def test_who_does_not_read_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, hurried: bool
+) -> None:
     """One browser that sleeps must not hold up a deployment."""
     monkeypatch.setattr(server_module, "CLOSE_SECONDS_MAX", 600.0 if hurried else 0.1)
     async with running(NOWHERE, drain_seconds=0) as service:
@@ -70,3 +73,4 @@ async def test_who_does_not_read_is_not_waited_for(monkeypatch: pytest.MonkeyPat
                     server.force_exit = True
                 await service.stopped.wait()
             assert b"bye" not in await wire.to_the_end()
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
