@@ -16,7 +16,7 @@ import anyio.lowlevel
 from tests.onlooker import Database
 
 RECIPES = Path(__file__).parents[1] / "examples" / "recipes"
-WAIT_SECONDS_MAX = 20
+WAIT_SECONDS_MAX = 40
 
 
 class Program:
@@ -89,19 +89,23 @@ class SlowFile:
     def __init__(self, path: Path) -> None:
         os.mkfifo(path)
         self.path = path
+        self._pipe: int | None = None
 
-    async def come(self, content: str) -> None:
-        """Let it be read, once somebody waits for it."""
+    async def awaited(self) -> int:
+        """Wait until somebody reads it."""
         with anyio.fail_after(WAIT_SECONDS_MAX):
-            while True:
+            while self._pipe is None:
                 try:
                     # It does not wait, so that a test that fails cannot hang; ENXIO: nobody reads (fifo(7)).
-                    pipe = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+                    self._pipe = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
                 except OSError as error:
                     if error.errno != errno.ENXIO:
                         raise
                     await anyio.lowlevel.checkpoint()
-                else:
-                    break
+        return self._pipe
+
+    async def come(self, content: str) -> None:
+        """Let it be read to its end, once somebody does."""
+        pipe = await self.awaited()
         os.write(pipe, content.encode())
         os.close(pipe)

@@ -137,8 +137,7 @@ async def test_ctrl_c_ends_the_job(database: Database, tmp_path: Path, recipe: s
     """Ctrl-C goes to all processes of a terminal at once, and the parent alone may hear it."""
     slow = SlowFile(tmp_path / "slow")
     async with program(database, recipe, slow.path, "--user-id", database.user_id) as worker:
-        job = await database.only_row_when(status="running")
-        await database.beat(job["id"])
+        await slow.awaited()
         os.killpg(worker.process.pid, signal.SIGINT)
         job = await database.only_row_when(status="cancelled")
         # Neither a thread nor a child that reads is stopped; the program ends when it has read.
@@ -182,6 +181,7 @@ async def test_a_killed_celery_worker_is_followed_at_its_cursor(database: Databa
             assert await asking.ended() == 0
         job = await database.row_when_there(UUID(asking.said.strip()), status="running", completed=1)
         (await child_of(worker, "celery")).send_signal(signal.SIGKILL)
+        await worker.until_said("exited with 'signal 9 (SIGKILL)'")
         (tmp_path / "a.sha256").unlink()
         # Celery takes ten seconds to be sure that it is dead.
         await slow.come("b")

@@ -31,8 +31,12 @@ _SCHEMAS: Final[Mapping[str, Any]] = {
     "Health": {"type": "object", "properties": {"status": _TEXT, "feed": _TEXT}, "required": ["status"]},
     "Ticket": {
         "type": "object",
-        "properties": {"ticket": _TEXT, "expires_at": {"type": "string", "format": "date-time"}},
-        "required": ["ticket", "expires_at"],
+        "properties": {
+            "ticket": _TEXT,
+            "expires_at": {"type": "string", "format": "date-time"},
+            "user_id": {"type": "string", "format": "uuid"},
+        },
+        "required": ["ticket", "expires_at", "user_id"],
     },
     "Problem": {
         "type": "object",

@@ -1,17 +1,14 @@
 """Which address leads where. One allow-list of origins stands before all that concerns users."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from progress_service.api.client import PREFIX, client_files, serve_client
 from progress_service.api.cors import Cors, Origins
 from progress_service.api.guards import SECURITY_HEADERS, Guarded
 from progress_service.api.history import History
@@ -24,19 +21,8 @@ from progress_service.api.renewals import Renewals
 from progress_service.api.sessions import Sessions
 from progress_service.api.stream import StreamRoute
 
-CLIENT_FOLDER = Path(__file__).parent.parent / "client"
 STREAM_PATH = "/v1/stream"
 PROBES = ("/healthz", "/readyz")
-
-
-class ClientFiles(StaticFiles):
-    """What a browser loads. It asks anew each time, so that an upgrade of the service reaches every page."""
-
-    def file_response(self, *args: object, **kwargs: object) -> Response:
-        """A file, which a cache may keep but has to ask about."""
-        response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
-        response.headers["Cache-Control"] = "no-cache"
-        return response
 
 
 def application(
@@ -71,7 +57,8 @@ def application(
         exception_handlers=exception_handlers(),
     )
     shared = Guarded(Cors(pages, origins))
-    client = _client_files()
+    # Made now, so that no request has to wait for it.
+    client_files()
 
     async def routed(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
@@ -79,8 +66,8 @@ def application(
             await send_problem(send, problem, SECURITY_HEADERS)
         elif path == STREAM_PATH and scope.get("method") != "OPTIONS":
             await stream(scope, receive, send)
-        elif path.startswith("/client/"):
-            await client(scope, receive, send)
+        elif path.startswith(PREFIX):
+            await serve_client(scope, receive, send)
         else:
             await shared(scope, receive, send)
 
@@ -94,16 +81,3 @@ def _route(path: str, **handlers: Callable[[Request], Awaitable[Response]]) -> R
         return await handlers["GET" if request.method == "HEAD" else request.method](request)
 
     return Route(path, handle, methods=[*handlers])
-
-
-def _client_files() -> ASGIApp:
-    """The browser's modules, for any page.
-
-    A browser fetches modules from elsewhere only with CORS (HTML standard, "fetch a single module script"),
-    and there is nothing secret in them.
-    """
-    return Starlette(
-        routes=[Mount("/client", ClientFiles(directory=CLIENT_FOLDER))],
-        middleware=[Middleware(CORSMiddleware, allow_origins=["*"])],
-        exception_handlers=exception_handlers(),
-    )

@@ -34,13 +34,16 @@ class Sessions:
         return Response(status_code=HTTPStatus.NO_CONTENT, headers={"Set-Cookie": cookie})
 
     async def issue_ticket(self, request: Request) -> Response:
-        """POST /v1/tickets: a ticket for `/v1/stream?ticket=…`, good for the next half minute."""
+        """POST /v1/tickets: a ticket for `/v1/stream?ticket=…`, good for the next half minute.
+
+        It also says whom the credential is for: tabs of one browser share a stream only if that is the same.
+        """
         identity = await self._access.identify(request.scope)
         await no_body(request)
         ticket = self._access.ticket(identity)
         expires_at = datetime.fromtimestamp(ticket.expires_at, UTC).isoformat().replace("+00:00", "Z")
         return JSONResponse(
-            {"ticket": ticket.text, "expires_at": expires_at},
+            {"ticket": ticket.text, "expires_at": expires_at, "user_id": identity.user_id},
             HTTPStatus.CREATED,
             {"Cache-Control": "no-store"},
         )

@@ -66,7 +66,7 @@ class Pages:
             Route("/demo/uploads/sample", self.upload_sample, methods=["POST"]),
             Route("/demo/results", self.results),
             Route("/demo/results/{id}.csv", self.result),
-            Mount("/", StaticFiles(directory=PAGE_FOLDER)),
+            *gallery_routes(),
         ]
 
     async def index(self, _: Request) -> Response:
@@ -121,6 +121,15 @@ class Pages:
         self._enrichment.set_pace(_pace(pace))
         run = await self._enrichment.begin(name, content)
         return JSONResponse({"id": run.id, "name": run.name, "contacts": run.contacts}, HTTPStatus.CREATED)
+
+
+def gallery_routes() -> list[BaseRoute]:
+    """The gallery, which asks no service, and the files of both pages."""
+    return [Route("/gallery", _gallery), Mount("/", StaticFiles(directory=PAGE_FOLDER))]
+
+
+async def _gallery(_: Request) -> Response:
+    return FileResponse(PAGE_FOLDER / "gallery.html", headers=PAGE_HEADERS)
 
 
 def _pace(contacts_per_second: float) -> float:
