@@ -29,7 +29,7 @@ __all__ = ["CROWDED", "HEAD_BYTES_MAX", "HEAD_SECONDS_MAX", "STALL_SECONDS_MAX",
 HEAD_BYTES_MAX: Final = 32_768
 HEAD_SECONDS_MAX: Final = 10.0
 BODY_SECONDS_MAX: Final = 30.0
-STALL_SECONDS_MAX: Final = 8.0
+STALL_SECONDS_MAX: Final = 7.0
 PIPELINED_MAX: Final = 16
 """Requests that may wait for the answer before them."""
 
