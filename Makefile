@@ -14,7 +14,7 @@ demo: $(READY)  ## a PostgreSQL, the service, and a page with live bars (DEMO="-
 	@$(BIN)/progress-service demo $(DEMO)
 
 test: $(READY) browser  ## every test, with a real PostgreSQL and a real Chromium
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(TESTS)
 
 check: $(READY)  ## format, lint, types, layers, and that the client's made files are current
 	@$(BIN)/ruff format --check .

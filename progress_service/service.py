@@ -26,8 +26,8 @@ from progress_service.api.sessions import Sessions
 from progress_service.api.stream import StreamRoute
 from progress_service.core.board import Board
 from progress_service.core.model import Instant
+from progress_service.feeds.auto import chosen_feed
 from progress_service.feeds.feed import Feed
-from progress_service.feeds.notify import NotifyFeed
 from progress_service.jobs.reaper import Reaper
 from progress_service.jobs.store import JobStore
 from progress_service.server import Server, address_of, allow_open_files, listening_socket
@@ -91,7 +91,8 @@ class Service:
             history=History(access, store),
             sessions=Sessions(access, origins),
             operations=Operations(
-                lambda: self.publisher.feed_state, is_draining=lambda: self.hub.is_draining
+                lambda: (self.publisher.feed_kind, self.publisher.feed_state),
+                is_draining=lambda: self.hub.is_draining,
             ),
             renewals=Renewals(access, self.hub),
             stream=StreamRoute(
@@ -187,7 +188,7 @@ async def opened(
     settings: Settings, dsn: str, more_routes: Sequence[BaseRoute] = ()
 ) -> AsyncIterator[Service]:
     """A service on the database *dsn*, running but not yet listening."""
-    feed = NotifyFeed(dsn, clock=monotonic_clock, linger_seconds=settings.linger_seconds)
+    feed = chosen_feed(settings.feed, dsn, clock=monotonic_clock, linger_seconds=settings.linger_seconds)
     reaper = Reaper(
         dsn,
         pending_seconds_max=settings.pending_seconds_max,

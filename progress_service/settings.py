@@ -152,8 +152,8 @@ class Settings(BaseSettings):
     port: int = Field(default=8080, ge=0, le=65535)
     """The TCP port; 0 lets the system choose a free one."""
 
-    feed: Literal["auto", "notify"] = "auto"
-    """Where changes come from: auto chooses, notify is LISTEN and NOTIFY."""
+    feed: Literal["auto", "notify", "wal", "poll"] = "auto"
+    """How changes come: auto takes notify if that works, wal reads the log, poll asks every second."""
 
     jwt_secret: SecretStr | None = None
     """The secret that access tokens are signed with (HS256, HS384, HS512)."""

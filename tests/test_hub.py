@@ -360,3 +360,20 @@ async def test_a_user_who_is_denied_is_gone_at_once() -> None:
         await until(lambda: hall.hub.streams == 1)
         assert [len(told(socket, "expired")) for socket in [*denied, stays]] == [1, 1, 0]
         tasks.cancel_scope.cancel()
+
+
+async def test_nothing_follows_a_farewell_however_slowly_it_is_read(caplog: pytest.LogCaptureFixture) -> None:
+    """A server takes it for a mistake and logs it, for each of a thousand stalled readers."""
+    hall = Hall()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(hall.hub.run)
+        slow = await opened(hall, tasks)
+        slow.stall()
+        hall.hub.drain("shutdown")
+        hall.hub.push("ada", {View.FULL: b"frame"})
+        slow.drain()
+        await until(lambda: hall.hub.streams == 0)
+
+        assert [b"bye" in frame for frame in slow.received] == [False, True]
+        assert caplog.text == ""
+        tasks.cancel_scope.cancel()

@@ -121,7 +121,7 @@ def test_an_empty_value_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None
         ("PROGRESS_TRUSTED_PROXIES", "127.0.0.1,*", "has '*'; it must be addresses or networks"),
         ("PROGRESS_COOKIE_SAMESITE", "off", "one of lax, strict, none (lax unless set)"),
         ("PROGRESS_COOKIE_SECURE", "perhaps", "true or false (false unless set)"),
-        ("PROGRESS_FEED", "nofity", "'nofity'; it must be one of auto, notify (auto unless set)"),
+        ("PROGRESS_FEED", "nofity", "'nofity'; it must be one of auto, notify, wal, poll (auto unless set)"),
         ("PROGRESS_ALLOWED_ORIGINS", "*", "never *"),
         ("PROGRESS_ALLOWED_ORIGINS", "null", "like https://app.example.com"),
         ("PROGRESS_ALLOWED_ORIGINS", "https://a.example,https://b.example/", "'https://b.example/'"),

@@ -28,7 +28,11 @@ _TEXT: Final[Mapping[str, Any]] = {"type": "string"}
 _SCHEMAS: Final[Mapping[str, Any]] = {
     "EventStream": {"type": "string", "description": "HTML standard, section 9.2: Server-sent events."},
     "Document": {"type": "object"},
-    "Health": {"type": "object", "properties": {"status": _TEXT, "feed": _TEXT}, "required": ["status"]},
+    "Health": {
+        "type": "object",
+        "properties": {"status": _TEXT, "feed": _TEXT, "feed_kind": _TEXT},
+        "required": ["status"],
+    },
     "Ticket": {
         "type": "object",
         "properties": {

@@ -72,6 +72,9 @@ class Stream:
             self.has_missed = True
             return None
         sending = self._send(message)
+        if not message["more_body"]:
+            # The end is sent once, and nothing after it, however long the browser takes to read it.
+            self._send = None
         try:
             awaited = sending.send(None)
         except StopIteration:
