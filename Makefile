@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check load lock browser clean
+.PHONY: help demo test check client load lock browser clean tests-in-browser-and-world tests-of-the-rest
 
 help:  ## list these commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -13,14 +13,28 @@ help:  ## list these commands
 demo: $(READY)  ## a PostgreSQL, the service, and a page with live bars (DEMO="--jobs 20" adds simulated jobs)
 	@$(BIN)/progress-service demo $(DEMO)
 
-test: $(READY) browser  ## every test, with a real PostgreSQL and a real Chromium
+test: $(READY) browser  ## every test, with a real PostgreSQL and a real Chromium (TESTS="tests/test_board.py" for some)
+ifdef TESTS
 	@$(BIN)/python -m pytest $(TESTS)
+else
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target tests-in-browser-and-world tests-of-the-rest
+endif
 
-check: $(READY)  ## format, lint, types, layers
+tests-in-browser-and-world:
+	@$(BIN)/python -m pytest tests/browser tests/sim
+
+tests-of-the-rest:
+	@$(BIN)/python -m pytest tests --ignore tests/browser --ignore tests/sim
+
+check: $(READY)  ## format, lint, types, layers, and that the client's made files are current
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m tests.npm.client --check
+
+client: $(READY)  ## make the client's small form, its declarations and its manifest from the sources
+	@$(BIN)/python -m tests.npm.client
 
 load: $(READY)  ## the figures of the README, measured on this machine
 	@$(BIN)/python -m loadtest
@@ -36,7 +50,7 @@ browser: $(READY)
 	@$(BIN)/python tests/chromium.py
 
 clean:  ## remove what these commands made
-	rm -rf .venv .demo .test report
+	rm -rf .venv .demo .test report tests/npm/node_modules
 
 $(READY): requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 …")'

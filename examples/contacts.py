@@ -7,13 +7,11 @@ good CSV is one broken contact, not a broken file.
 """
 
 import csv
+import hashlib
 import io
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import compress
 from pathlib import Path
 
 NEEDED = ("name", "email", "phone")
@@ -44,7 +42,7 @@ FOREIGN_FORMATS = {
 
 
 class UnusableFile(Exception):
-    """The file as a whole cannot be worked on, or not be written. The message is for whoever gave it."""
+    """The file as a whole cannot be worked on, or its result not be written. Whoever gave it reads why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +63,8 @@ class ContactFile:
     contacts: Sequence[Contact]
     delimiter: str
     encoding: str
+    digest: str
+    """Tells its content from any other."""
 
 
 def contact_file(path: Path) -> ContactFile:
@@ -92,51 +92,7 @@ def contact_file(path: Path) -> ContactFile:
             f"{path} holds no contact after its line {first + 1}, which names the columns. "
             "Each further line must be one contact."
         )
-    return ContactFile(header, contacts, delimiter, encoding)
-
-
-class Result:
-    """The enriched file while it is written: beside its place and under another name, until it is whole."""
-
-    def __init__(self, source: ContactFile, path: Path, partial: Path, stream: io.TextIOBase) -> None:
-        self._path = path
-        self._partial = partial
-        self._stream = stream
-        self._is_kept = [name.strip().lower() not in FOUND for name in source.header]
-        self._rows = csv.writer(stream, delimiter=source.delimiter, lineterminator="\n")
-        self._rows.writerow([*compress(source.header, self._is_kept), *FOUND])
-
-    def write(self, contacts: Iterable[Contact], found: Iterable[Sequence[str]]) -> None:
-        """Add contacts, each with what was found on it, in the order of `FOUND`."""
-        for contact, columns in zip(contacts, found, strict=True):
-            self._rows.writerow([*compress(contact.fields, self._is_kept), *columns])
-
-    def publish(self) -> None:
-        """Put the whole file in its place, at once."""
-        self._stream.close()
-        self._partial.replace(self._path)
-
-
-@contextmanager
-def result_file(source: ContactFile, path: Path) -> Iterator[Result]:
-    """Write a result for *path*. Left before `publish`, nothing of it stays.
-
-    Raises:
-        UnusableFile: The file system refuses it.
-    """
-    if path.is_dir():
-        raise UnusableFile(f"{path} is a folder; name a file in it.")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    # Excel takes UTF-8 for Windows-1252 unless a byte-order mark tells, so who had another encoding gets one.
-    encoding = "utf-8" if source.encoding == "utf-8" else "utf-8-sig"
-    try:
-        with partial.open("w", encoding=encoding, newline="") as stream:
-            yield Result(source, path, partial, stream)
-    except OSError as error:
-        refused = path if error.filename in (None, str(partial)) else error.filename
-        raise UnusableFile(f"{refused} cannot be written: {error.strerror or error}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    return ContactFile(header, contacts, delimiter, encoding, hashlib.sha256(content).hexdigest())
 
 
 def _content(path: Path) -> bytes:

@@ -15,6 +15,7 @@ from phonenumbers import NumberParseException, ValidationResult, carrier
 REGIONS = frozenset(phonenumbers.SUPPORTED_REGIONS)
 
 E164_DIGITS_MAX = 15
+FAULT_SEPARATOR = "; "
 
 _FREE_MAIL = """
     126.com 163.com aol.com fastmail.com free.fr freenet.de gmail.com gmx.at gmx.ch gmx.com gmx.de gmx.net
@@ -73,7 +74,7 @@ class Enrichment:
             self.phone_region,
             self.phone_carrier,
             self.outcome,
-            "; ".join(self.faults),
+            FAULT_SEPARATOR.join(self.faults),
         )
 
 

@@ -26,12 +26,11 @@ class Pace:
     items_per_second: float | None = None
     file: Path | None = None
 
-    async def batches(self, items: Sequence[T]) -> AsyncIterator[tuple[int, Sequence[T]]]:
-        """The items, each time with the number of their batch, from 1.
+    async def batches(self, items: Sequence[T], start: int = 0) -> AsyncIterator[tuple[int, Sequence[T]]]:
+        """The items from *start* on, each time with the number of their batch, from 1.
 
         A batch comes in parts when the whole of it would take longer than people like to wait for news.
         """
-        start = 0
         since = anyio.current_time()
         while start < len(items):
             size = await self._size_due(BATCH_SIZE - start % BATCH_SIZE, since)

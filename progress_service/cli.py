@@ -1,10 +1,12 @@
-"""What a person types: `progress-service demo | serve | schema`."""
+"""What a person types: `progress-service demo | serve | doctor | schema`."""
 
+import json
 import logging
 import secrets
 import socket
 import sys
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +15,9 @@ import typer
 
 from progress_service import service
 from progress_service.demo.play import DemoError, play
+from progress_service.doctor.finding import Finding, Verdict
+from progress_service.doctor.rounds import rounds as doctor_rounds
+from progress_service.doctor.tokens import stranger_token
 from progress_service.embedded import EmbeddedPostgresError, embedded_postgres
 from progress_service.jobs.schema import SchemaError, apply_schema, schema_text
 from progress_service.server import ListenError
@@ -107,6 +112,42 @@ def schema(
     typer.echo("The schema is in place.", err=True)
 
 
+@commands.command()
+def doctor(
+    url: Annotated[str | None, typer.Option(help="Address of a running service, as browsers use it.")] = None,
+    token: Annotated[
+        str | None, typer.Option(help="An access token for a stream there.", show_default="made, if possible")
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON, one a line.")] = False,
+) -> None:
+    """Find out why a bar does not move; the exit status is 1 if anything is wrong."""
+    settings = Settings()
+    sys.exit(anyio.run(_doctor, settings, url, token, as_json))
+
+
+async def _doctor(settings: Settings, url: str | None, token: str | None, as_json: bool) -> int:  # noqa: FBT001
+    if url is not None and token is None and settings.jwt_key is not None:
+        token = stranger_token(
+            settings.jwt_key,
+            algorithm=next(name for name in settings.accepted_algorithms if name.startswith("HS")),
+            audience=settings.jwt_audience,
+            issuer=settings.jwt_issuer,
+        )
+    rounds = doctor_rounds(
+        settings.require_database_url(),
+        has_secret=settings.jwt_secret is not None,
+        jwks_url=settings.jwks_url,
+        url=url,
+        token=token,
+    )
+    is_wrong = False
+    async for finding in rounds:
+        is_wrong = is_wrong or finding.verdict is Verdict.WRONG
+        typer.echo(json.dumps(asdict(finding)) if as_json else _told(finding))
+    return int(is_wrong)
+
+
 def main() -> None:
     """Run the command that was typed; what a person got wrong is answered with one line."""
     logging.basicConfig(
@@ -125,6 +166,14 @@ def _demo_settings(host: str | None, port: int | None) -> Settings:
         port = _free_port(settings.host, settings.port)
     has_keys = settings.jwt_secret is not None or settings.jwks_url is not None
     return Settings(host=host, port=port, jwt_secret=None if has_keys else secrets.token_urlsafe(48))
+
+
+def _told(finding: Finding) -> str:
+    """A finding in two lines at most: what was found, and below it what mends it."""
+    colour = {Verdict.WELL: "green", Verdict.NOTE: "yellow", Verdict.WRONG: "red"}[finding.verdict]
+    mark = typer.style(f"{finding.verdict:<6}", fg=colour)
+    line = f"{mark}{finding.subject:<17}{finding.said}"
+    return f"{line}\n{'':<23}→ {finding.remedy}" if finding.remedy else line
 
 
 def _free_port(host: str, wanted: int) -> int:

@@ -1,14 +1,16 @@
 """What any test may ask for: a real PostgreSQL, and a database on it that is its own."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from progress_service.embedded import embedded_postgres
-from tests.postgres import database, database_with_schema
+from tests.onlooker import Database
+from tests.postgres import connected, database_with_schema, new_user
+from tests.postgres import database as temporary_database
 
 # Nothing that a test writes needs to outlive a power cut.
 HASTY = {"fsync": "off", "full_page_writes": "off"}
@@ -37,14 +39,21 @@ def template(postgres_dsn: str) -> Iterator[str]:
 @pytest.fixture
 def dsn(postgres_dsn: str, template: str) -> Iterator[str]:
     """A database of the test's own, with the schema."""
-    with database(postgres_dsn, template=template) as dsn:
+    with temporary_database(postgres_dsn, template=template) as dsn:
         yield dsn
+
+
+@pytest.fixture
+async def database(dsn: str) -> AsyncIterator[Database]:
+    """The test's database, with one user, as somebody beside the worker sees it."""
+    async with connected(dsn) as connection:
+        yield Database(dsn, connection, await new_user(connection))
 
 
 @pytest.fixture
 def empty_dsn(postgres_dsn: str) -> Iterator[str]:
     """A database of the test's own, with nothing in it."""
-    with database(postgres_dsn) as dsn:
+    with temporary_database(postgres_dsn) as dsn:
         yield dsn
 
 
@@ -68,14 +77,14 @@ def each_template(each_postgres_dsn: str) -> Iterator[str]:
 @pytest.fixture
 def each_dsn(each_postgres_dsn: str, each_template: str) -> Iterator[str]:
     """As `dsn`, on each PostgreSQL."""
-    with database(each_postgres_dsn, template=each_template) as dsn:
+    with temporary_database(each_postgres_dsn, template=each_template) as dsn:
         yield dsn
 
 
 @pytest.fixture
 def each_empty_dsn(each_postgres_dsn: str) -> Iterator[str]:
     """As `empty_dsn`, on each PostgreSQL."""
-    with database(each_postgres_dsn) as dsn:
+    with temporary_database(each_postgres_dsn) as dsn:
         yield dsn
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 from uuid import UUID
 
+import anyio
+import anyio.lowlevel
 import asyncpg
 
 from progress_service.jobs.schema import apply_schema, schema_text
@@ -78,6 +80,17 @@ async def new_user(connection: "Connection") -> UUID:
     """Add a person to the table `users`."""
     user_id: UUID = await connection.fetchval("INSERT INTO users DEFAULT VALUES RETURNING id")
     return user_id
+
+
+async def until_someone_waits_for_a_lock(connection: "Connection") -> None:
+    """PostgreSQL tells nobody of it, so look; each look is a round trip."""
+    query = """
+        SELECT count(*) FROM pg_stat_activity
+        WHERE wait_event_type = 'Lock' AND datname = current_database()
+    """
+    with anyio.fail_after(20):
+        while not await connection.fetchval(query):
+            await anyio.lowlevel.checkpoint()
 
 
 class Listener:

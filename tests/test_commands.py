@@ -9,8 +9,9 @@ import anyio.lowlevel
 import httpx
 import pytest
 
+from progress_service.jobs import history
 from progress_service.jobs.store import BECOME_USER
-from tests.postgres import connected, new_user
+from tests.postgres import connected, new_user, until_someone_waits_for_a_lock
 from tests.running import bearer, ready, watching
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ NEW = """
     VALUES ($1, 'Leads', $2, $3, CASE WHEN $4 THEN gen_random_uuid() END, now(), 600, $5) RETURNING id
 """
 COMMANDS = ("pause", "resume", "cancel")
+NO_JOB = "7d0f8c52-6f0e-4b7e-9a53-0d5c2d1c8a11"
 
 # What stands in the row, and for each command: the answer, and then the row's status and request.
 LEASED: dict[tuple[str, str | None], dict[str, tuple[int, str, str | None]]] = {
@@ -192,17 +194,6 @@ async def command_answered(http: httpx.AsyncClient, user_id: UUID, job_id: UUID,
     assert answer.status_code == 200
 
 
-async def until_someone_waits_for_a_lock(connection: "Connection") -> None:
-    """PostgreSQL tells nobody of it, so look; each look is a round trip."""
-    query = """
-        SELECT count(*) FROM pg_stat_activity
-        WHERE wait_event_type = 'Lock' AND datname = current_database()
-    """
-    with anyio.fail_after(20):
-        while not await connection.fetchval(query):
-            await anyio.lowlevel.checkpoint()
-
-
 async def test_another_user_s_job_is_not_there(dsn: str) -> None:
     """Neither may it be touched, nor may the answer tell that it exists."""
     async with ready(dsn) as service, connected(dsn) as worker:
@@ -219,6 +210,40 @@ async def test_another_user_s_job_is_not_there(dsn: str) -> None:
         for path in ("/v1/jobs", "/v1/history", f"/v1/jobs/{job_id}"):
             assert "Leads" not in (await service.http.get(path, headers=bearer(grace))).text
         assert await worker.fetchval("SELECT requested FROM bulk_enrichment_jobs") is None
+
+
+async def reachable(http: httpx.AsyncClient, user_id: UUID, job_id: UUID) -> set[str]:
+    """The requests by which *user_id* gets at a job, of all that name or list one in the database."""
+    reached = set()
+    for method, path in (
+        ("GET", f"/v1/jobs/{job_id}"),
+        ("GET", "/v1/history"),
+        *(("POST", f"/v1/jobs/{job_id}/{command}") for command in COMMANDS),
+    ):
+        answer = await http.request(method, path, headers=bearer(user_id))
+        if "Leads" in answer.text:
+            reached.add(path.rpartition("/")[2])
+    return reached
+
+
+async def test_with_the_service_s_checks_removed_the_database_still_refuses(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the service forgets, row-level security does not; switched off, it is missed at once."""
+    check = "user_id = (SELECT bulk_enrichment_jobs_reader())"
+    assert check in history.PAGE
+    monkeypatch.setattr(history, "PAGE", history.PAGE.replace(check, "true"))
+    async with ready(dsn) as service, connected(dsn) as worker:
+        ada, grace = await new_user(worker), await new_user(worker)
+        job_id = await new_job(worker, ada, "cancelled", ended_by="user")
+        before = await worker.fetch("SELECT * FROM bulk_enrichment_jobs")
+        everything = {str(job_id), "history", *COMMANDS}
+        assert await reachable(service.http, grace, job_id) == set()
+        assert await worker.fetch("SELECT * FROM bulk_enrichment_jobs") == before
+        assert await reachable(service.http, ada, job_id) == everything
+        # Then nothing is left that would keep Grace out: it was the database, and the database alone.
+        await worker.execute("ALTER TABLE bulk_enrichment_jobs DISABLE ROW LEVEL SECURITY")
+        assert await reachable(service.http, grace, job_id) == everything
 
 
 @pytest.mark.parametrize(
@@ -275,10 +300,10 @@ async def test_a_body_may_be_left_out(dsn: str, headers: dict[str, str], content
     [
         ("POST", "/v1/jobs/not-a-uuid/pause", 400),
         ("POST", "/v1/jobs/%00/pause", 400),
-        ("POST", f"/v1/jobs/{uuid4()}/explode", 404),
-        ("POST", f"/v1/jobs/{uuid4()}/PAUSE", 404),
-        ("GET", f"/v1/jobs/{uuid4()}/pause", 405),
-        ("DELETE", f"/v1/jobs/{uuid4()}/cancel", 405),
+        ("POST", f"/v1/jobs/{NO_JOB}/explode", 404),
+        ("POST", f"/v1/jobs/{NO_JOB}/PAUSE", 404),
+        ("GET", f"/v1/jobs/{NO_JOB}/pause", 405),
+        ("DELETE", f"/v1/jobs/{NO_JOB}/cancel", 405),
     ],
 )
 async def test_a_strange_address_is_a_problem(dsn: str, method: str, path: str, status: int) -> None:

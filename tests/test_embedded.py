@@ -163,11 +163,12 @@ async def test_a_server_that_outlived_its_owner_is_replaced(folder: Path) -> Non
 
 def test_a_number_that_now_is_another_process_is_not_shot_at(folder: Path) -> None:
     """After a power cut, the number in postmaster.pid may be an editor's: PostgreSQL refuses to start."""
+    locks = [folder / "cluster" / name for name in ("postmaster.pid", ".s.PGSQL.5432.lock")]
     with embedded_postgres(folder):
-        as_found = (folder / "cluster" / "postmaster.pid").read_text().splitlines()
+        as_found = [lock.read_text().splitlines() for lock in locks]
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, user=_postgres_user(folder)) as innocent:
-        as_found[0] = str(innocent.pid)
-        (folder / "cluster" / "postmaster.pid").write_text("\n".join([*as_found, ""]))
+        for lock, (_, *rest) in zip(locks, as_found, strict=True):
+            lock.write_text("\n".join([str(innocent.pid), *rest, ""]))
         with embedded_postgres(folder) as dsn:
             assert _psql(dsn, "SELECT 1") == "1"
         assert innocent.poll() is None

@@ -209,6 +209,25 @@ async def test_an_id_may_be_used_again(kind: str, dsn: str, connection: "Connect
         assert feed.ledger.healed == 0
 
 
+async def test_a_table_may_be_emptied_and_filled_at_once(
+    kind: str, dsn: str, connection: "Connection", user_id: UUID
+) -> None:
+    """A restore does so in one transaction; what follows the emptying must not go with it."""
+    before = await inserted(connection, user_id)
+    async with following(dsn, kind) as (listener, feed):
+        for _ in range(5):
+            async with connection.transaction():
+                await connection.execute("TRUNCATE bulk_enrichment_jobs")
+                within = await inserted(connection, user_id)
+            after = await inserted(connection, user_id)
+            await listener.job(within)
+            await listener.job(after)
+            await listener.gone(before)
+            assert len(listener.board) == 2
+            before = after
+        assert feed.ledger.healed == 0
+
+
 async def test_a_job_moves_to_another_user(
     kind: str, dsn: str, connection: "Connection", user_id: UUID
 ) -> None:

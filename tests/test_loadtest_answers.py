@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from loadtest import ready
+from loadtest import advance, ready
 from loadtest.reader import Reader, WrongAnswerError
+from progress_service.jobs.counts import Counts
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -100,3 +101,16 @@ def test_ready_tells_when_a_write_is_missed(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("progress_service.feeds.notify._Session._facts", nothing)
     monkeypatch.setattr(ready, "SEEN_SECONDS_MAX", 0.3)
     assert ready.main(["--times", "1", "--at-once", "1"]) == 1
+
+
+def test_advance_tells_when_an_item_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To count nothing is the fastest way to count."""
+    count = Counts.add
+
+    def forgetful(counts: Counts, completed: int, failed: int, skipped: int) -> None:
+        if counts.completed != 50:
+            count(counts, completed, failed, skipped)
+
+    monkeypatch.setattr(Counts, "add", forgetful)
+    with pytest.raises(advance.WrongAnswerError, match="100 items were counted"):
+        advance.main(["--calls", "100", "--runs", "1"])

@@ -2,72 +2,29 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, TypeAlias
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
 import anyio
 import anyio.lowlevel
-import asyncpg
 import pytest
 
 from progress_service.jobs.claims import AlreadyRunning, JobTaken
 from progress_service.jobs.outcomes import ERROR_CHARACTERS_MAX, JobCancelled
 from progress_service.jobs.reporter import Job
 from progress_service.jobs.scribe import LeaseLost, Pace
-from progress_service.jobs.store import InvalidJob, JobStore, StoreUnavailable, UnknownUser, opened_pool
-from tests.postgres import connected, new_user
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+from progress_service.jobs.store import InvalidJob, StoreUnavailable, UnknownUser, opened_pool
+from tests.onlooker import Database
+from tests.postgres import new_user
 
 pytestmark = pytest.mark.anyio
 
 Begin: TypeAlias = "Callable[[str, UUID, UUID], AbstractAsyncContextManager[Job]]"
 
 COUNTS = {"total": 0, "completed": 0, "failed": 0, "current_batch": 0}
-
-
-class Database:
-    """The test's database, as an onlooker sees it."""
-
-    def __init__(self, dsn: str, connection: "asyncpg.Connection[asyncpg.Record]", user_id: UUID) -> None:
-        self.dsn = dsn
-        self.connection = connection
-        self.user_id = user_id
-
-    async def row(self, job_id: UUID) -> dict[str, Any]:
-        """A job's row."""
-        row = await self.connection.fetchrow("SELECT * FROM bulk_enrichment_jobs WHERE id = $1", job_id)
-        assert row is not None
-        return {**row, "progress": json.loads(row["progress"])}
-
-    async def row_when(self, job_id: UUID, **columns: Any) -> dict[str, Any]:
-        """A job's row, once it says that; a key of progress is meant where there is no such column."""
-        with anyio.fail_after(20):
-            while True:
-                row = await self.row(job_id)
-                if all(row.get(name, row["progress"].get(name)) == value for name, value in columns.items()):
-                    return row
-
-    async def ask(self, job_id: UUID, request: str) -> None:
-        """What `POST /v1/jobs/{id}/…` writes."""
-        await self.connection.execute(
-            "UPDATE bulk_enrichment_jobs SET requested = $2 WHERE id = $1", job_id, request
-        )
-
-    async def pending(self, **values: Any) -> UUID:
-        """A job that waits for its worker, as `POST /v1/jobs` makes it."""
-        async with JobStore.open(self.dsn) as jobs:
-            return UUID(json.loads(await jobs.create(self.user_id, **values))["id"])
-
-
-@pytest.fixture
-async def database(dsn: str) -> "AsyncIterator[Database]":
-    """The test's database, with one user."""
-    async with connected(dsn) as connection:
-        yield Database(dsn, connection, await new_user(connection))
 
 
 async def test_a_worker_writes_its_job_from_start_to_end(database: Database) -> None:
@@ -445,6 +402,15 @@ async def test_progress_is_written_at_most_four_times_a_second(database: Databas
     assert (await database.row(job.id))["progress"]["completed"] == job.progress.completed
 
 
+async def test_a_worker_that_holds_up_the_loop_is_written_all_the_same(database: Database) -> None:
+    """Many a worker calls what blocks; it must neither be taken for dead nor be out of its user's reach."""
+    async with Job.start(database.dsn, user_id=database.user_id) as job:
+        for _ in range(50):
+            time.sleep(0.03)  # noqa: ASYNC251 - this is what such a worker does.
+            await job.advance(completed=1)
+        assert job.writes >= 3
+
+
 async def test_a_worker_that_was_killed_is_followed_by_another_at_its_cursor(database: Database) -> None:
     """Nothing is done twice and nothing left out; the first worker, should it come back, writes no more."""
     first = Job.start(database.dsn, user_id=database.user_id, total=10, lease_seconds=0.2)
@@ -470,6 +436,100 @@ async def test_a_worker_that_was_killed_is_followed_by_another_at_its_cursor(dat
         10,
         {"row": 10},
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "requested", "after"),
+    [("running", "cancel", "cancelled"), ("running", "pause", "paused"), ("paused", None, "paused")],
+)
+async def test_what_was_asked_of_a_lost_worker_is_asked_of_the_next(
+    database: Database, status: str, requested: str | None, after: str
+) -> None:
+    """The person pressed the button once, and cannot know that there were two workers."""
+    lost = await database.pending()
+    await database.connection.execute(
+        "UPDATE bulk_enrichment_jobs SET status = $1, requested = $2, lease_token = gen_random_uuid(), "
+        "heartbeat_at = now() - interval '1 hour'",
+        status,
+        requested,
+    )
+
+    async def work() -> None:
+        with suppress(JobCancelled):
+            async with Job.resume(database.dsn, lost) as job:
+                await until_stopped(job)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(work)
+        row = await database.row_when(lost, status=after)
+        tasks.cancel_scope.cancel()
+    assert row["ended_by"] == ("user" if after == "cancelled" else None)
+
+
+async def test_what_was_asked_before_there_was_a_worker_is_heeded_at_its_first_step(
+    database: Database,
+) -> None:
+    """A quick worker would be done before its first write told it."""
+    job_id = await database.pending()
+    await database.ask(job_id, "cancel")
+
+    async def work() -> None:
+        async with Job.take_up(database.dsn, job_id) as job:
+            await job.advance(completed=1)
+
+    with pytest.raises(JobCancelled):
+        await work()
+    assert (await database.row(job_id))["status"] == "cancelled"
+
+
+async def test_what_a_person_has_cancelled_is_not_gone_on_with(database: Database) -> None:
+    """A worker that is started again by its supervisor must not revive it; one that was stopped goes on."""
+    job_id = uuid4()
+
+    async def work() -> None:
+        async with Job.start(database.dsn, user_id=database.user_id, job_id=job_id) as job:
+            await database.ask(job_id, "cancel")
+            await until_stopped(job)
+
+    with pytest.raises(JobCancelled):
+        await work()
+    with pytest.raises(JobTaken, match="it is cancelled") as caught:
+        async with Job.resume(database.dsn, job_id):
+            pytest.fail("it was resumed")
+    assert caught.value.status == "cancelled"
+
+    with anyio.CancelScope() as scope:
+        async with Job.start(database.dsn, user_id=database.user_id) as stopped:
+            scope.cancel()
+            await anyio.sleep_forever()
+    async with Job.resume(database.dsn, stopped.id):
+        assert (await database.row(stopped.id))["status"] == "running"
+
+
+async def test_saved_is_saved_and_still_ours(database: Database) -> None:
+    """Before something happens that must happen once, a worker has to know that the job is its own."""
+    async with Job.start(database.dsn, user_id=database.user_id) as job:
+        for completed in range(1, 4):
+            await job.advance(completed=1, cursor=completed)
+            await job.save()
+            row = await database.row(job.id)
+            assert (row["progress"]["completed"], row["cursor"]) == (completed, str(completed))
+        # It writes although nothing has changed, since that alone tells whose the job is.
+        writes = job.writes
+        await job.save()
+        assert job.writes > writes
+
+    async def lose() -> None:
+        async with Job.start(database.dsn, user_id=database.user_id) as taken:
+            await taken.save()
+            await database.connection.execute(
+                "UPDATE bulk_enrichment_jobs SET lease_token = gen_random_uuid() WHERE id = $1", taken.id
+            )
+            await taken.save()
+            pytest.fail("it was saved")
+
+    with pytest.raises(LeaseLost):
+        await lose()
 
 
 async def test_batches_are_told_one_by_one(database: Database) -> None:
@@ -515,3 +575,38 @@ async def test_a_second_exclusive_job_has_to_wait(database: Database) -> None:
         with pytest.raises(AlreadyRunning):
             async with Job.resume(database.dsn, failed.id):
                 pytest.fail("it was resumed")
+
+
+async def test_a_job_that_is_cancelled_while_it_starts_has_ended(database: Database) -> None:
+    """Ctrl-C, a timeout or a failing sibling may come at any moment, and the row is written or is not."""
+
+    async def work() -> None:
+        async with Job.start(database.dsn, user_id=database.user_id):
+            await anyio.sleep_forever()
+
+    working = asyncio.create_task(work())
+    async with database.held_up() as tried:
+        await tried()
+        working.cancel()
+    with anyio.fail_after(20), pytest.raises(asyncio.CancelledError):
+        await working
+    row = await database.only_row_when()
+    assert (row["status"], row["ended_by"]) == ("cancelled", "worker")
+
+
+async def test_a_timeout_while_a_job_starts_is_a_timeout(database: Database) -> None:
+    """What is put off must still be told from being cancelled by somebody else."""
+
+    async def work() -> None:
+        async with asyncio.timeout(0.01), Job.start(database.dsn, user_id=database.user_id):
+            await anyio.sleep_forever()
+
+    working = asyncio.create_task(work())
+    async with database.held_up() as tried:
+        await tried()
+        # It is long over by the time that the row can be written.
+        for _ in range(100):
+            await tried()
+    with anyio.fail_after(20), pytest.raises(TimeoutError):
+        await working
+    assert (await database.only_row_when())["status"] == "cancelled"

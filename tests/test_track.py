@@ -11,6 +11,8 @@ from uuid import UUID
 import anyio
 import pytest
 
+from progress_service.jobs.claims import JobTaken
+from progress_service.jobs.reporter import Job
 from progress_service.jobs.track import track, track_sync
 from tests.postgres import connected, new_user
 
@@ -113,3 +115,69 @@ def test_a_synchronous_loop_that_is_left_says_how_far_it_came(dsn: str) -> None:
             break
     row = asyncio.run(only_row(dsn))
     assert (row["status"], row["error"]) == ("failed", "left after 2 of 4 items")
+
+
+def silence(dsn: str) -> None:
+    """Let the worker of the one job have been silent for longer than its lease."""
+
+    async def execute() -> None:
+        async with connected(dsn) as connection:
+            await connection.execute(
+                "UPDATE bulk_enrichment_jobs SET heartbeat_at = now() - interval '1 hour'"
+            )
+
+    asyncio.run(execute())
+
+
+KILLED_AT_3 = """
+    import asyncio, os, signal
+    from progress_service import track
+    async def main():
+        async for item in track(range(5), user_id="{user_id}", database={dsn!r}, exclusive=True, label="One"):
+            if item == 3:
+                await asyncio.sleep(1)
+                os.kill(os.getpid(), signal.SIGKILL)
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("is_synchronous", [False, True])
+def test_a_loop_goes_on_where_a_killed_one_came_to(dsn: str, is_synchronous: bool) -> None:  # noqa: FBT001
+    """One word makes a script that may be killed at any time one that can be started again."""
+    user_id = asyncio.run(user(dsn))
+    program = textwrap.dedent(KILLED_AT_3.format(user_id=user_id, dsn=dsn))
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
+    lost = asyncio.run(only_row(dsn))
+    assert (lost["status"], lost["progress"]["completed"]) == ("running", 3)
+
+    # As the same script would be started again, word for word but for one.
+    options: dict[str, Any] = {"user_id": user_id, "database": dsn, "label": "Two", "exclusive": True}
+
+    async def rest() -> list[int]:
+        return [item async for item in track(range(5), resume=lost["id"], **options)]
+
+    def loop() -> list[int]:
+        items = range(5)
+        return (
+            list(track_sync(items, resume=lost["id"], **options)) if is_synchronous else asyncio.run(rest())
+        )
+
+    with pytest.raises(JobTaken, match="it is running"):
+        loop()
+    silence(dsn)
+    assert loop() == [3, 4]
+    row = asyncio.run(only_row(dsn))
+    assert (row["status"], row["label"], row["progress"]["completed"]) == ("completed", "One", 5)
+    with pytest.raises(JobTaken, match="it is completed"):
+        loop()
+
+
+async def test_another_users_job_is_not_gone_on_with(dsn: str) -> None:
+    """A script that mixes up its users must not write into someone's screen."""
+    ada, grace = await user(dsn), await user(dsn)
+    with pytest.raises(LookupError):
+        async with Job.start(dsn, user_id=ada) as job:
+            raise LookupError
+    with pytest.raises(JobTaken):
+        await anext(track(range(5), user_id=grace, database=dsn, resume=job.id))
+    assert (await only_row(dsn))["status"] == "failed"

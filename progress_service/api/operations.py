@@ -15,10 +15,12 @@ class Operations:
 
     Args:
         feed: Says by which kind of feed changes come, and in which state it is.
+        is_draining: Says whether the process is about to stop.
     """
 
-    def __init__(self, feed: Callable[[], tuple[str, FeedState]]) -> None:
+    def __init__(self, feed: Callable[[], tuple[str, FeedState]], *, is_draining: Callable[[], bool]) -> None:
         self._feed = feed
+        self._is_draining = is_draining
 
     async def healthz(self, _: Request) -> Response:
         """200 as long as the process can answer at all."""
@@ -26,6 +28,8 @@ class Operations:
 
     async def readyz(self, _: Request) -> Response:
         """200 once everything that is committed is also known here, and 503 while that cannot be promised."""
+        if self._is_draining():
+            raise draining()
         kind, state = self._feed()
         if state is FeedState.LOST:
             raise Problem(
@@ -38,3 +42,14 @@ class Operations:
                 feed_kind=kind,
             )
         return JSONResponse({"status": "ready", "feed": state, "feed_kind": kind})
+
+
+def draining() -> Problem:
+    """What is answered to whoever still comes while this process ends its streams."""
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Stopping",
+        "This process is ending its streams and will stop. Come again, to another one.",
+        slug="stopping",
+        headers={"Retry-After": "1", "Connection": "close"},
+    )

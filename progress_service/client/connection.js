@@ -3,47 +3,73 @@
  *
  * With the cookie the browser reconnects by itself (HTML standard, section 9.2.3). It gives up when it gets
  * an HTTP error, and it would use a ticket again that is over: in both cases a new attempt is made here.
+ *
+ * Where tabs share a stream, each asks the service who its own credential is for before it joins a group, and
+ * an attempt waits until this tab leads that group. So a follower is an attempt that waits.
  */
 
+import { answer } from "./requests.js";
+
 /** @import {ConnectionState, GetToken, Problem, View} from "./types.d.ts" */
+/** @import {Tabs} from "./tabs.js" */
 
 const EVENTS = ["snapshot", "compact", "job", "removed", "totals", "feed", "expiring", "expired", "bye"];
 const BACKOFF_FIRST_MS = 1_000;
 const BACKOFF_MAX_MS = 30_000;
 const RENEWAL_MS = 3_000;
+/** A change of leader that takes no longer than this is nobody's concern. */
+const HANDOVER_MS = 1_000;
 
 export class Connection {
   /** Asked for a bearer token at every attempt. Without it the cookie counts. @type {GetToken | null} */
   getToken = null;
+  /** Those to share the stream with. @type {Tabs | null} */
+  tabs = null;
+  /** How much the stream is to tell. @type {View} */
+  view = "compact";
+  lastEventId = "";
+  /** From the opening of the stream to its first event. @type {number | null} */
+  latencyMs = null;
 
   #base;
+  #name;
   #apply;
-  /** @type {View} */
-  #view = "compact";
   /** Aborted when the present attempt, and all that hangs on it, is over. @type {AbortController | null} */
   #attempt = null;
   /** Aborted at the end. @type {AbortController | null} */
   #opened = null;
-  /** @type {ConnectionState} */
+  /** @type {Omit<ConnectionState, "role">} */
   #state = { state: "idle", since: 0, problem: null };
   #failures = 0;
   /** The least time to wait that the service asked for. */
   #retryMs = 0;
+  #isStalled = false;
 
   /**
    * @param {string} base Address of the service, ending in a slash.
+   * @param {string} name What the page calls the user.
    * @param {(event: string, data: any) => void} apply Takes each event, and a `connection` event for each
    * change here.
    */
-  constructor(base, apply) {
+  constructor(base, name, apply) {
     this.#base = base;
+    this.#name = name;
     this.#apply = apply;
+  }
+
+  get isLive() {
+    return this.#state.state === "live";
+  }
+
+  /** Whether another tab's stream is heard. */
+  get isFollower() {
+    return this.tabs?.isFollower ?? false;
   }
 
   /** Open the stream, or open it anew for another view. @param {View} view */
   open(view) {
-    if (this.#opened && view === this.#view) return;
-    this.#view = view;
+    if (this.#opened && view === this.view) return;
+    this.view = view;
     if (!this.#opened) {
       this.#opened = new AbortController();
       this.#watchPage(this.#opened.signal);
@@ -52,40 +78,106 @@ export class Connection {
     this.reopen();
   }
 
+  /** Wait no longer for a better moment. */
+  nudge() {
+    const { state } = this.#state;
+    if (state === "reconnecting" || state === "refused") this.reopen();
+  }
+
   /** Make a new attempt now, whatever the present one is at. */
   reopen() {
-    if (!this.#opened) return;
-    this.#attempt?.abort();
-    this.#attempt = new AbortController();
-    this.#try(this.#attempt.signal);
+    if (this.#opened) this.#try(this.#anew());
   }
 
   close() {
     this.#opened?.abort();
     this.#attempt?.abort();
     this.#opened = this.#attempt = null;
+    this.tabs?.leave();
     this.#tell("idle");
   }
 
-  /** @param {AbortSignal} signal */
+  /** For a debug panel: as if the network broke. */
+  drop() {
+    this.#retryLater(this.#anew(), null);
+  }
+
+  /** For a debug panel: the stream stays open, and nothing comes any more. */
+  stall() {
+    this.#isStalled = true;
+  }
+
+  /** For a debug panel: have the service refuse the stream as it does when a token has ended. */
+  endToken() {
+    this.#stream(this.#anew(), "ended");
+  }
+
+  #anew() {
+    this.#attempt?.abort();
+    this.#attempt = new AbortController();
+    return this.#attempt.signal;
+  }
+
+  /** @param {AbortSignal} signal @returns {Promise<void>} */
   async #try(signal) {
-    const url = new URL("v1/stream", this.#base);
-    url.searchParams.set("view", this.#view);
-    const withTicket = this.getToken !== null;
-    if (withTicket) {
-      const [ticket, problem] = await this.#ticket(signal);
+    const { tabs } = this;
+    let ticket = null;
+    if (this.getToken || tabs) {
+      const url = new URL("v1/tickets", this.#base);
+      const [pass, problem] = await answer(url, this.getToken, { method: "POST" });
       if (signal.aborted) return;
-      if (ticket === null) return this.#retryLater(signal, problem);
-      url.searchParams.set("ticket", ticket);
+      if (!pass) return this.#turnedAway(signal, problem);
+      if (this.getToken) ticket = pass.ticket;
+      const group = this.#groupOf(pass.user_id);
+      if (tabs && !tabs.leads(group)) {
+        this.#state = { ...this.#state, state: "connecting" };
+        const asked = performance.now();
+        await tabs.follow(group);
+        if (signal.aborted) return;
+        if (performance.now() - asked > HANDOVER_MS) {
+          this.#after(HANDOVER_MS, signal, () => this.isLive || this.#tell("reconnecting"));
+          // By now the ticket may be too old, or the cookie somebody else's.
+          return this.#try(signal);
+        }
+      }
     }
-    const source = new EventSource(url, { withCredentials: !withTicket });
+    this.#stream(signal, ticket);
+  }
+
+  /**
+   * The name of the lock and the channel: nobody is in a group but who the service says is the same user.
+   * Those with a token and those with the cookie stay apart, since a cookie may become another user's at any
+   * time.
+   * @param {string} user
+   */
+  #groupOf(user) {
+    const credential = this.getToken ? "token" : "cookie";
+    return `progress ${JSON.stringify([this.#base, this.#name, user, credential])}`;
+  }
+
+  /** @param {AbortSignal} signal @param {string | null} ticket */
+  #stream(signal, ticket) {
+    this.#isStalled = false;
+    const query = ticket ? `&ticket=${encodeURIComponent(ticket)}` : "";
+    const url = new URL(`v1/stream?view=${this.view}${query}`, this.#base);
+    const opened = performance.now();
+    this.latencyMs = null;
+    const source = new EventSource(url, { withCredentials: !ticket });
     signal.addEventListener("abort", () => source.close());
-    for (const name of EVENTS) source.addEventListener(name, (event) => this.#receive(name, event.data));
+    for (const name of EVENTS) {
+      source.addEventListener(name, ({ data, lastEventId }) => {
+        if (this.#isStalled) return;
+        this.latencyMs ??= performance.now() - opened;
+        this.lastEventId = lastEventId;
+        this.#receive(name, data);
+      });
+    }
     source.addEventListener("error", async () => {
       if (source.readyState === EventSource.CLOSED) {
-        const problem = await this.#refusal(url, signal);
+        // An EventSource does not tell why it was refused, so the same address is asked once more.
+        const [, problem] = await answer(url, null, { signal });
         if (!signal.aborted) this.#retryLater(signal, problem);
-      } else if (withTicket) {
+      } else if (ticket) {
         source.close();
         this.#retryLater(signal, null);
       } else {
@@ -117,64 +209,32 @@ export class Connection {
    * renew.
    */
   #renew() {
-    const timer = setTimeout(() => this.reopen(), RENEWAL_MS * (0.5 + Math.random()));
-    this.#attempt?.signal.addEventListener("abort", () => clearTimeout(timer));
+    const { signal } = this.#attempt ?? {};
+    if (signal) this.#after(RENEWAL_MS * (0.5 + Math.random()), signal, () => this.reopen());
   }
 
   /**
-   * A ticket, or null and why there is none.
+   * Who may not look may not hear it from another tab either.
    * @param {AbortSignal} signal
-   * @returns {Promise<[string, null] | [null, Problem | null]>}
+   * @param {Problem | null} problem
    */
-  async #ticket(signal) {
-    let token;
-    try {
-      token = await this.getToken?.();
-    } catch (error) {
-      return [null, { status: 0, title: "No token", detail: String(error) }];
-    }
-    if (!token) return [null, { status: 401, title: "Signed out", detail: "There is no token." }];
-    try {
-      const headers = { Authorization: `Bearer ${token}` };
-      const url = new URL("v1/tickets", this.#base);
-      const response = await fetch(url, { method: "POST", headers, credentials: "omit", signal });
-      return response.ok ? [(await response.json()).ticket, null] : [null, await problemOf(response)];
-    } catch {
-      return [null, null];
-    }
-  }
-
-  /**
-   * Why the stream was refused. An EventSource does not tell, so the same address is asked once more.
-   * @param {URL} url
-   * @param {AbortSignal} signal
-   * @returns {Promise<Problem | null>}
-   */
-  async #refusal(url, signal) {
-    try {
-      const credentials = this.getToken ? "same-origin" : "include";
-      const headers = { Accept: "text/event-stream" };
-      const response = await fetch(url, { credentials, headers, cache: "no-store", signal });
-      if (!response.ok) {
-        this.#retryMs = 1_000 * (Number(response.headers.get("Retry-After")) || 0);
-        return await problemOf(response);
-      }
-      await response.body?.cancel();
-      const type = response.headers.get("Content-Type") ?? "nothing";
-      if (type.startsWith("text/event-stream")) return null;
-      return { status: 200, title: "Not a progress service", detail: `${url.origin} answered with ${type}.` };
-    } catch {
-      return null;
-    }
+  #turnedAway(signal, problem) {
+    this.#retryLater(signal, problem);
+    if (problem) this.tabs?.leave();
   }
 
   /** @param {AbortSignal} signal @param {Problem | null} problem */
   #retryLater(signal, problem) {
     this.#tell(problem ? "refused" : "reconnecting", problem);
     const most = Math.min(BACKOFF_FIRST_MS * 2 ** this.#failures++, BACKOFF_MAX_MS);
-    const wait = Math.max(this.#retryMs, most * (0.5 + Math.random() / 2));
-    const timer = setTimeout(() => this.reopen(), wait);
+    const wait = Math.max(this.#retryMs, problem?.retryMs ?? 0, most * (0.5 + Math.random() / 2));
     this.#retryMs = 0;
+    this.#after(wait, signal, () => this.reopen());
+  }
+
+  /** @param {number} ms @param {AbortSignal} signal @param {() => void} act */
+  #after(ms, signal, act) {
+    const timer = setTimeout(act, ms);
     signal.addEventListener("abort", () => clearTimeout(timer));
   }
 
@@ -194,20 +254,16 @@ export class Connection {
    * @param {AbortSignal} signal
    */
   #watchPage(signal) {
-    const retry = () => this.#state.state !== "live" && this.reopen();
-    addEventListener("online", retry, { signal });
-    document.addEventListener("visibilitychange", () => document.hidden || retry(), { signal });
-    addEventListener("pagehide", () => (this.#attempt?.abort(), this.#tell("reconnecting")), { signal });
+    const retry = () => (this.tabs?.look(), document.hidden || this.nudge());
+    addEventListener("online", () => this.nudge(), { signal });
+    addEventListener("offline", () => this.isFollower || this.#tell("reconnecting"), { signal });
+    document.addEventListener("visibilitychange", retry, { signal });
+    const putAside = () => {
+      this.#attempt?.abort();
+      this.tabs?.leave();
+      this.#tell("reconnecting");
+    };
+    addEventListener("pagehide", putAside, { signal });
     addEventListener("pageshow", (event) => event.persisted && this.reopen(), { signal });
   }
-}
-
-/** @param {Response} response @returns {Promise<Problem>} */
-async function problemOf(response) {
-  const { title, detail } = await response.json().catch(() => ({}));
-  return {
-    status: response.status,
-    title: String(title ?? response.statusText),
-    detail: String(detail ?? ""),
-  };
 }

@@ -1,11 +1,13 @@
 /**
- * The small parts that both views are made of: elements, icons and the bar. All text is set as text, never as
- * HTML.
+ * The small parts that both views are made of: elements, icons, buttons and the bar. All text is set as text,
+ * never as HTML.
  */
 
 import { isFinished } from "./store.js";
 
-/** @import {Texts} from "./texts.js" */
+export { sheet, styles } from "./styles.js";
+
+/** @import {Language} from "./texts.js" */
 /** @import {Job} from "./types.d.ts" */
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -14,6 +16,7 @@ const CIRCLE = "M8 1.75a6.25 6.25 0 1 1 0 12.5 6.25 6.25 0 0 1 0-12.5";
 /**
  * What each icon shows, in a box of 16 by 16. A shape of its own for each, since colour alone says nothing to
  * many.
+ * @type {Record<string, string>}
  */
 const SHAPES = {
   pending: `${CIRCLE}M8 4.75V8l2.25 1.5`,
@@ -22,17 +25,18 @@ const SHAPES = {
   completed: `${CIRCLE}M5.25 8.25l2 2 3.5-4`,
   failed: `${CIRCLE}M8 4.75v3.75M8 11v.25`,
   cancelled: `${CIRCLE}M5.75 5.75l4.5 4.5M10.25 5.75l-4.5 4.5`,
+  stalled: "M8 2 14.5 13.5h-13zM8 6.5v3M8 11.5v.25",
   live: "M8 6a2 2 0 1 1 0 4 2 2 0 0 1 0-4z",
   cut: "M1.75 8a6.25 6.25 0 0 1 10.7-4.4M14.25 8a6.25 6.25 0 0 1-10.7 4.4M12.75 1v2.9h-2.9M3.25 15v-2.9h2.9",
+  pause: "M5.5 3.5v9M10.5 3.5v9",
+  resume: "M5 3l8 5-8 5z",
+  cancel: "M4 4l8 8M12 4l-8 8",
 };
 
-/** @typedef {keyof typeof SHAPES} Shape */
-
-/** The shape that goes with each word for a connection. @type {Record<keyof Texts["connection"], Shape>} */
-export const CONNECTION_SHAPES = {
+/** The shapes that a state of the connection borrows. @type {Record<string, string>} */
+const BORROWED = {
   idle: "cancelled",
   connecting: "running",
-  live: "live",
   reconnecting: "cut",
   refused: "failed",
   signedOut: "cancelled",
@@ -41,14 +45,14 @@ export const CONNECTION_SHAPES = {
 };
 
 /**
- * A new element. Its parts are what a page may style by `::part`; the first is its class as well.
+ * A new element. Its parts are what a page may style by `::part`; here they are its classes.
  * @param {string} tag
  * @param {string} part
  * @param {...(Node | string)} children
  */
 export function make(tag, part, ...children) {
   const element = document.createElement(tag);
-  element.className = part.split(" ")[0];
+  element.className = part;
   element.setAttribute("part", part);
   element.append(...children);
   return element;
@@ -75,24 +79,50 @@ export function mark(element, name, value) {
   else element.setAttribute(name, value);
 }
 
+/**
+ * A stylesheet for what is in the same shadow root as *element*.
+ * @param {Element} element
+ * @param {CSSStyleSheet} sheet
+ */
+export function adopt(element, sheet) {
+  const { adoptedStyleSheets } = /** @type {ShadowRoot} */ (element.getRootNode());
+  if (!adoptedStyleSheets.includes(sheet)) adoptedStyleSheets.push(sheet);
+}
+
 /** A picture beside a text that says the same, so it is silent. */
 export class Icon {
   element = document.createElementNS(SVG, "svg");
   #path = document.createElementNS(SVG, "path");
 
-  constructor() {
+  /** @param {string} [name] */
+  constructor(name) {
     mark(this.element, "class", "icon");
     mark(this.element, "part", "icon");
     mark(this.element, "viewBox", "0 0 16 16");
     mark(this.element, "aria-hidden", "true");
     this.element.append(this.#path);
+    if (name) this.show(name);
   }
 
-  /** @param {string} shape */
-  show(shape) {
+  /** @param {string} name Of a status, an action or a state of the connection. */
+  show(name) {
+    const shape = BORROWED[name] ?? name;
     mark(this.element, "data-shape", shape);
-    mark(this.#path, "d", SHAPES[/** @type {Shape} */ (shape)] ?? CIRCLE);
+    mark(this.#path, "d", SHAPES[shape] ?? CIRCLE);
   }
+}
+
+/**
+ * A button: its parts are those given, and `button`.
+ * @param {string} part
+ * @param {() => void} act
+ * @param {...(Node | string)} children
+ */
+export function button(part, act, ...children) {
+  const element = /** @type {HTMLButtonElement} */ (make("button", `${part} button`, ...children));
+  element.type = "button";
+  element.onclick = act;
+  return element;
 }
 
 /** The bar itself: what is done, and behind it what failed. */
@@ -103,23 +133,46 @@ export class Bar {
 
   constructor() {
     mark(this.element, "role", "progressbar");
-    mark(this.element, "aria-valuemin", "0");
     mark(this.element, "aria-valuemax", "100");
   }
 
-  /** @param {Job} job @param {Texts} words @param {boolean} isCurrent */
-  show(job, words, isCurrent) {
+  /** @param {Job} job @param {Language} language @param {boolean} isCurrent */
+  show(job, language, isCurrent) {
     const { total, completed, failed } = job.progress;
     // What finished without ever knowing its total is all there was.
     const isUnknown = total === 0 && !isFinished(job);
-    this.#done.style.setProperty("--_share", share(completed, total, job.status === "completed"));
-    this.#failed.style.setProperty("--_share", share(completed + failed, total, false));
+    const whole = total || Number(job.status === "completed" && completed);
+    this.#done.style.setProperty("--_share", share(completed, whole));
+    this.#failed.style.setProperty("--_share", share(completed + failed, whole));
+    mark(this.element, "data-failed", failed > 0 ? "" : null);
     mark(this.element, "data-indeterminate", isUnknown ? "" : null);
-    mark(this.element, "aria-label", job.label ?? words.unlabelled);
+    mark(this.element, "aria-label", labelOf(job, language));
     mark(this.element, "aria-valuenow", isUnknown ? null : String(job.percentage));
-    mark(this.element, "aria-valuetext", words.spoken(job, isCurrent));
+    mark(this.element, "aria-valuetext", spoken(job, language, isCurrent));
   }
 }
 
-/** @param {number} count @param {number} total @param {boolean} isWhole What to make of a total of 0. */
-const share = (count, total, isWhole) => String(total > 0 ? Math.min(1, count / total) : Number(isWhole));
+/** @param {number} count @param {number} total */
+const share = (count, total) => String(total > 0 ? Math.min(1, count / total) : 0);
+
+/** How the job's status looks: a job that runs but does not move is a look of its own. @param {Job} job */
+export const statusLook = ({ status, stalled }) => (stalled && status === "running" ? "stalled" : status);
+
+/** @param {Job} job @param {Language} language */
+export const labelOf = ({ label }, language) => label ?? language.say("unlabelled");
+
+/**
+ * All that the bar shows, for those who hear it.
+ * @param {Job} job
+ * @param {Language} language
+ * @param {boolean} isCurrent
+ */
+const spoken = ({ progress, percentage }, language, isCurrent) =>
+  [
+    progress.total > 0 && language.percentage(percentage),
+    language.count(progress),
+    progress.failed > 0 && language.say("failedCount", { n: progress.failed }),
+    !isCurrent && language.say("stale"),
+  ]
+    .filter(Boolean)
+    .join(", ");

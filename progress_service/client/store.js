@@ -5,12 +5,13 @@
  * changed: what did not change is the same object as before, down to a single job.
  */
 
-/** @import {ConnectionState, Job, ProgressState} from "./types.d.ts" */
+/** @import {Command, ConnectionState, Job, ProgressState} from "./types.d.ts" */
 
 /** @type {ProgressState} */
 export const NOTHING_KNOWN = {
-  connection: { state: "idle", since: 0, problem: null },
+  connection: { state: "idle", since: 0, problem: null, role: "alone" },
   feed: "live",
+  view: null,
   jobs: [],
   totals: null,
 };
@@ -40,12 +41,14 @@ export function reduce(state, event, data) {
   switch (event) {
     case "snapshot":
       return changed(state, {
+        view: "full",
         jobs: replaced(state.jobs, data.jobs),
         totals: newer(state.totals, data.totals),
         feed: data.feed,
       });
     case "compact":
       return changed(state, {
+        view: "compact",
         jobs: replaced(state.jobs, data.job ? [data.job] : []),
         totals: newer(state.totals, data.totals),
       });
@@ -58,7 +61,16 @@ export function reduce(state, event, data) {
     case "feed":
       return changed(state, { feed: data.state });
     case "connection":
-      return changed(connectionChanged(state, data), { connection: newer(state.connection, data) });
+      return connectionChanged(state, data);
+    case "role":
+      return connectionChanged(state, { role: data });
+    case "state":
+      return changed(connectionChanged(state, { ...data.connection, role: state.connection.role }), {
+        feed: data.feed,
+        view: data.view,
+        jobs: replaced(state.jobs, data.jobs),
+        totals: newer(state.totals, data.totals),
+      });
     default:
       return state;
   }
@@ -66,8 +78,14 @@ export function reduce(state, event, data) {
 
 /** A state that changes by events, and those who want to hear of it. Its methods may be passed on unbound. */
 export class Store {
-  /** @type {ProgressState} */
+  /** What the service said. */
+  known = NOTHING_KNOWN;
+  /** The same, with what was asked for here. */
   #state = NOTHING_KNOWN;
+  /** @type {Map<string, Command>} */
+  #asked = new Map();
+  /** @type {WeakMap<Job, Job>} */
+  #overlaid = new WeakMap();
   /** @type {Set<() => void>} */
   #listeners = new Set();
 
@@ -85,10 +103,44 @@ export class Store {
 
   /** Take in one event. @param {string} event @param {any} data */
   apply = (event, data) => {
-    const state = reduce(this.#state, event, data);
-    if (state === this.#state) return;
-    this.#state = state;
+    const known = reduce(this.known, event, data);
+    if (known !== this.known) this.#show(known);
+  };
+
+  /**
+   * Show at once that *command* is asked for, until the function that this returns is called: with the job as
+   * it then is, if that is known.
+   * @param {string} id
+   * @param {Command} command
+   * @returns {(job?: Job) => void}
+   */
+  ask(id, command) {
+    this.#asked.set(id, command);
+    this.#show(this.known);
+    return (job) => {
+      // A later command for the same job stays until its own answer.
+      if (this.#asked.get(id) === command) this.#asked.delete(id);
+      const isHere = this.known.jobs.some((other) => other.id === job?.id);
+      this.#show(isHere ? reduce(this.known, "job", job) : this.known);
+    };
+  }
+
+  /** @param {ProgressState} known */
+  #show(known) {
+    this.known = known;
+    this.#state = this.#asked.size > 0 ? { ...known, jobs: known.jobs.map(this.#overlay) } : known;
     for (const listener of this.#listeners) listener();
+  }
+
+  /** @param {Job} job */
+  #overlay = (job) => {
+    const requested = this.#asked.get(job.id);
+    if (!requested || requested === job.requested) return job;
+    const shown = this.#overlaid.get(job);
+    if (shown?.requested === requested) return shown;
+    const next = { ...job, requested };
+    this.#overlaid.set(job, next);
+    return next;
   };
 }
 
@@ -144,9 +196,10 @@ function isNewer(job, other) {
 /**
  * Who may not look any longer must not go on seeing.
  * @param {ProgressState} state
- * @param {ConnectionState} connection
+ * @param {Partial<ConnectionState>} news
  */
-function connectionChanged(state, { problem }) {
-  const isOut = problem?.status === 401 || problem?.status === 403;
-  return isOut ? changed(state, { jobs: NOTHING_KNOWN.jobs, totals: null }) : state;
+function connectionChanged(state, news) {
+  const connection = newer(state.connection, { ...state.connection, ...news });
+  const isOut = news.problem?.status === 401 || news.problem?.status === 403;
+  return changed(state, isOut ? { connection, jobs: NOTHING_KNOWN.jobs, totals: null } : { connection });
 }

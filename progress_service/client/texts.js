@@ -1,82 +1,146 @@
 /**
- * The words and numbers that people read. English for now; another language is another object like this one.
+ * The words and numbers that people read. English is here; German is loaded when a page speaks it; a page
+ * gives any other language as a map of the same names, and what it leaves out stays English.
  */
 
+import { known } from "./languages.js";
+
+/** @import {Phrase, Words} from "./languages.js" */
 /** @import {Job, ProgressState} from "./types.d.ts" */
-/** @typedef {typeof english} Texts */
+/** @typedef {Record<string, number | string>} Values */
 
-const number = new Intl.NumberFormat("en");
-const time = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
-
-/** @param {number} total */
-const contacts = (total) => (total === 1 ? "contact" : "contacts");
-
-const english = {
-  title: "Enrichment jobs",
-  empty: "No jobs are running",
+/** @type {Words} */
+export const english = {
   unlabelled: "Untitled job",
 
-  status: {
-    pending: "Pending",
-    running: "Running",
-    paused: "Paused",
-    completed: "Completed",
-    failed: "Failed",
-    cancelled: "Cancelled",
-  },
-  requested: { pause: "Pausing…", resume: "Resuming…", cancel: "Cancelling…" },
+  pending: "Pending",
+  running: "Running",
+  paused: "Paused",
+  completed: "Completed",
+  failed: "Failed",
+  cancelled: "Cancelled",
+  stalled: "Stalled",
+  pausing: "Pausing…",
+  resuming: "Resuming…",
+  cancelling: "Cancelling…",
 
-  connection: {
-    idle: "Not signed in",
-    connecting: "Connecting…",
-    live: "Live",
-    reconnecting: "Reconnecting…",
-    refused: "Disconnected",
-    signedOut: "Signed out",
-    degraded: "Delayed",
-    lost: "No updates",
-  },
+  idle: "Not signed in",
+  connecting: "Connecting…",
+  live: "Live",
+  reconnecting: "Reconnecting…",
+  refused: "Disconnected",
+  signedOut: "Signed out",
+  degraded: "Delayed",
+  lost: "No updates",
+  stale: "not up to date",
 
-  /** @param {number} done @param {number} total 0 while nobody knows it. */
-  count: (done, total) =>
-    total > 0 ? `${number.format(done)} of ${number.format(total)}` : number.format(done),
-  contacts,
-  /** @param {number} count */
-  failed: (count) => `${number.format(count)} failed`,
-  /** @param {number} count */
-  active: (count) => `${number.format(count)} active`,
-  /** @param {number} percentage */
-  percentage: (percentage) => `${percentage}%`,
-  /** @param {number} milliseconds */
-  stale: (milliseconds) => `Last update ${time.format(milliseconds)}`,
-
-  /** All that the bar shows, for those who hear it. @param {Job} job @param {boolean} isCurrent */
-  spoken: ({ progress: { total, completed, failed }, percentage }, isCurrent) =>
-    [
-      total > 0 ? `${percentage}%` : "",
-      `${english.count(completed, total)} ${contacts(total)}`,
-      failed > 0 ? english.failed(failed) : "",
-      isCurrent ? "" : "not up to date",
-    ]
-      .filter(Boolean)
-      .join(", "),
+  of: "{done} of {n}",
+  contactsOf: { one: "{done} of {n} contact", other: "{done} of {n} contacts" },
+  contacts: { one: "{n} contact", other: "{n} contacts" },
+  failedCount: "{n} failed",
+  more: "+{n} more",
+  soon: "a few seconds left",
+  left: "about {time} left",
+  leftRange: "{time} left",
 };
 
-/** The texts in the language of a page's tag (BCP 47). @param {string} [_tag] @returns {Texts} */
-export const texts = (_tag) => english;
+/** What to call what was asked of a job. */
+const REQUESTED = { pause: "pausing", resume: "resuming", cancel: "cancelling" };
+const UNITS = /** @type {const} */ (["second", "minute", "hour"]);
+
+/** English words of a part that is not on every page. @param {Record<string, Phrase>} words */
+export const learn = (words) => void Object.assign(english, words);
+
+/** The language of a page's tag, once its words are there. @param {string} tag */
+export async function languageOf(tag) {
+  if (/^de\b/i.test(tag) && !known.has("de")) known.set("de", (await import("./texts-de.js")).german);
+  return new Language(tag);
+}
+
+/** One language, spoken: words, with numbers and times as they are written in it. */
+export class Language {
+  #words;
+  #number;
+  #percent;
+  #plural;
+  /** @type {Intl.NumberFormat[]} */
+  #units = [];
+  /** @type {string} */
+  tag;
+
+  /** @param {string} asked The language that is wanted; English if nobody knows its words. */
+  constructor(asked) {
+    const tag = asked.toLowerCase();
+    const words = known.get(tag) ?? known.get(tag.split("-")[0]);
+    this.#words = words ?? english;
+    this.tag = words ? asked : "en";
+    this.#number = new Intl.NumberFormat(this.tag, { maximumSignificantDigits: 15 });
+    this.#percent = new Intl.NumberFormat(this.tag, { style: "percent" });
+    this.#plural = new Intl.PluralRules(this.tag);
+  }
+
+  /**
+   * A phrase, with its `{…}` filled in.
+   * @param {string} name @param {Values} [values]
+   * @returns {string}
+   */
+  say(name, values = {}) {
+    const phrase = this.#words[name] ?? english[name] ?? name;
+    const text =
+      typeof phrase === "string" ? phrase : (phrase[this.#plural.select(Number(values.n))] ?? phrase.other);
+    return (text ?? name).replace(/{(\w+)}/g, (_, key) => {
+      const value = values[key] ?? "";
+      return typeof value === "number" ? this.#number.format(value) : value;
+    });
+  }
+
+  /** @param {number} percentage */
+  percentage(percentage) {
+    return this.#percent.format(percentage / 100);
+  }
+
+  /** How many are done, of how many if that is known. @param {{total: number, completed: number}} progress */
+  count({ total, completed }) {
+    return total > 0
+      ? this.say("contactsOf", { done: completed, n: total })
+      : this.say("contacts", { n: completed });
+  }
+
+  /** The time left, between *low* and *high* seconds. @param {number} low @param {number} high */
+  left(low, high) {
+    if (high < 10) return this.say("soon");
+    const size = high < 60 ? 0 : high < 3600 ? 1 : 2;
+    const [from, to] = [low, high].map((seconds) =>
+      Math.max(0.5, Math.round((seconds * 2) / 60 ** size) / 2),
+    );
+    const unit = this.unit(size);
+    const [a, b] = size === 2 ? [from, to] : [Math.max(1, Math.round(from)), Math.round(to)];
+    return a === b
+      ? this.say("left", { time: unit.format(b) })
+      : this.say("leftRange", { time: unit.formatRange?.(a, b) ?? unit.format(b) });
+  }
+
+  /** Numbers of seconds, minutes or hours. @param {number} size 0, 1 or 2. */
+  unit(size) {
+    return (this.#units[size] ??= new Intl.NumberFormat(this.tag, {
+      style: "unit",
+      unit: UNITS[size],
+      unitDisplay: "short",
+      maximumFractionDigits: size && size - 1,
+    }));
+  }
+}
 
 /**
- * What to call the job's status: what was asked of it counts before what it still is.
+ * The name of the job's status, for people: what was asked of it counts before what it still is.
  * @param {Job} job
- * @param {Texts} words
  */
-export const statusText = (job, words) =>
-  (job.requested && words.requested[job.requested]) || (words.status[job.status] ?? job.status);
+export const statusName = ({ requested, status, stalled }) =>
+  (requested && REQUESTED[requested]) || (stalled && status === "running" ? "stalled" : status);
 
 /**
- * Which of the words for a connection says how far the figures can be trusted.
+ * Which word for the connection says how far the figures can be trusted.
  * @param {ProgressState} state
- * @returns {keyof Texts["connection"]}
  */
 export function connectionName({ connection, feed }) {
   if (connection.problem?.status === 401) return "signedOut";

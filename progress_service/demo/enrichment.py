@@ -17,7 +17,7 @@ from anyio.abc import Process, TaskGroup
 from progress_service.api.problems import Problem
 from progress_service.core.model import Status
 
-WORKER = Path(__file__).parents[2] / "examples" / "enrich_contacts.py"
+WORKER = Path(__file__).parents[2] / "examples" / "contacts_worker.py"
 SAMPLE = WORKER.with_name("contacts.csv")
 RUNS_MAX = 50
 """How many uploads are remembered; the oldest that has ended makes room."""
@@ -189,7 +189,7 @@ async def _complaint(worker: Process) -> str:
 
 def _sentence(said: bytes) -> str:
     lines = said.decode(errors="replace").strip().splitlines()
-    return re.sub(r"^enrich_contacts(\.py)?: (error: )?", "", lines[-1]) if lines else ""
+    return re.sub(r"^contacts_worker(\.py)?: (error: )?", "", lines[-1]) if lines else ""
 
 
 def _presentable(name: str) -> str:

@@ -26,7 +26,10 @@ PACE_MIN, PACE_MAX, PACE_USUAL = 0.5, 1_000.0, 20.0
 
 PAGE_HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-cache",
-    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
@@ -63,7 +66,7 @@ class Pages:
             Route("/demo/uploads/sample", self.upload_sample, methods=["POST"]),
             Route("/demo/results", self.results),
             Route("/demo/results/{id}.csv", self.result),
-            Mount("/", StaticFiles(directory=PAGE_FOLDER)),
+            *gallery_routes(),
         ]
 
     async def index(self, _: Request) -> Response:
@@ -118,6 +121,15 @@ class Pages:
         self._enrichment.set_pace(_pace(pace))
         run = await self._enrichment.begin(name, content)
         return JSONResponse({"id": run.id, "name": run.name, "contacts": run.contacts}, HTTPStatus.CREATED)
+
+
+def gallery_routes() -> list[BaseRoute]:
+    """The gallery, which asks no service, and the files of both pages."""
+    return [Route("/gallery", _gallery), Mount("/", StaticFiles(directory=PAGE_FOLDER))]
+
+
+async def _gallery(_: Request) -> Response:
+    return FileResponse(PAGE_FOLDER / "gallery.html", headers=PAGE_HEADERS)
 
 
 def _pace(contacts_per_second: float) -> float:

@@ -120,7 +120,8 @@ class _Cluster:
                         raise TimeoutError("a PostgreSQL of an earlier run is still there, and does not stop")
                     time.sleep(0.01)
             # Now none of its processes lives, and whoever bears its number is somebody else.
-            (self._path / "postmaster.pid").unlink(missing_ok=True)
+            for name in ("postmaster.pid", f".s.PGSQL.{PORT}.lock"):
+                (self._path / name).unlink(missing_ok=True)
 
     def start(self, settings: Mapping[str, str]) -> None:
         """Start the server, and wait until it can be connected to."""

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+import anyio
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
@@ -38,6 +39,7 @@ REVISIONS = """
 # What we send is about what is committed already: it need not wait for a standby to have it, too. The setting
 # is for this one transaction, lest a pooler hands it on to the application.
 SEND = "SELECT set_config('synchronous_commit', 'local', true), pg_notify($1, $2)"
+LISTENING = "SELECT pg_listening_channels()"
 TELLING_TRIGGERS = """
     SELECT count(*) FROM pg_trigger
     WHERE tgrelid = 'bulk_enrichment_jobs'::regclass AND tgenabled IN ('O', 'A')
@@ -71,6 +73,8 @@ async def connected(
     connection = await asyncpg.connect(
         dsn,
         timeout=CONNECT_SECONDS_MAX,
+        # Of whatever has no limit of its own.
+        command_timeout=LOOK_UP_SECONDS_MAX,
         target_session_attrs=SessionAttribute.any if through_pooler else SessionAttribute.primary,
         statement_cache_size=0 if through_pooler else 100,
         server_settings={"application_name": name},
@@ -96,12 +100,13 @@ async def pooling(dsn: str) -> Pooling:
     clients are answered by one process, sessions are shared. A pooler that has several at hand may look as if
     it kept them apart; then it is found out later.
     """
-    async with connected(dsn, through_pooler=True) as first:
-        answering = await _answering(first)
-        if answering == first.get_server_pid():
-            return Pooling.NONE
-        async with connected(dsn, through_pooler=True) as second:
-            is_shared = await _answering(second) == answering
+    with anyio.fail_after(2 * CONNECT_SECONDS_MAX):
+        async with connected(dsn, through_pooler=True) as first:
+            answering = await _answering(first)
+            if answering == first.get_server_pid():
+                return Pooling.NONE
+            async with connected(dsn, through_pooler=True) as second:
+                is_shared = await _answering(second) == answering
     return Pooling.BY_TRANSACTION if is_shared else Pooling.BY_SESSION
 
 

@@ -16,8 +16,10 @@ from progress_service.wire import rows
 logger = logging.getLogger(__name__)
 
 OUTAGE_SECONDS_MAX = 3600.0
-# A finished job is remembered a little beyond its linger: what was said of it may still be under way.
-AFTERMATH_SECONDS = 10.0
+COMMIT_SECONDS_MAX = 60.0
+"""A job's end is dated when it is written. It may be committed, and heard of, so much later."""
+# A finished job is remembered for as long as a snapshot looks back, so that it is no news there.
+AFTERMATH_SECONDS = COMMIT_SECONDS_MAX + 10.0
 MALFORMED_NAMED_MAX = 1_000
 UNKNOWN = (-1, Instant(0.0))
 
@@ -86,7 +88,8 @@ class Ledger:
         """How far back a finished job must be told: its end may fall into the time that we did not hear."""
         if self.live_at is None:
             return self.linger_seconds
-        return self.linger_seconds + min(self.clock() - self.live_at, OUTAGE_SECONDS_MAX)
+        deaf_seconds = min(self.clock() - self.live_at, OUTAGE_SECONDS_MAX)
+        return self.linger_seconds + COMMIT_SECONDS_MAX + deaf_seconds
 
     def readable(self, found: Sequence[str | msgspec.Raw], at: Instant) -> list[JobReported]:
         """What rows say that were reported as JSON; those that cannot be read are counted and left out."""

@@ -19,6 +19,7 @@ from progress_service.feeds.canary import Canary
 from progress_service.feeds.companion import run_beside
 from progress_service.feeds.database import (
     CHANNEL,
+    LISTENING,
     SEND,
     TELLING_TRIGGERS,
     Pooling,
@@ -45,6 +46,10 @@ TRIGGERS = 4
 
 class SessionSilentError(TimeoutError):
     """The session did not hear its own notification: LISTEN no longer reaches us."""
+
+
+class ResyncAskedError(Exception):
+    """All rows changed at once, so what is known is void."""
 
 
 class NotifyFeed(FollowingFeed):
@@ -78,8 +83,11 @@ class _Session(Session):
     async def follow(self) -> None:
         """Tell everything, from a snapshot on, until the connection fails."""
         self.connection.add_termination_listener(lambda _: self._intake.close())
-        await self.connection.add_listener(CHANNEL, lambda *heard: self._intake.put(str(heard[-1])))
-        if CHANNEL not in {row[0] for row in await self.connection.fetch("SELECT pg_listening_channels()")}:
+        # asyncpg gives LISTEN no time limit of its own.
+        with anyio.fail_after(REPLY_SECONDS_MAX):
+            await self.connection.add_listener(CHANNEL, lambda *heard: self._intake.put(str(heard[-1])))
+            channels = await self.connection.fetch(LISTENING)
+        if CHANNEL not in {row[0] for row in channels}:
             raise UnfitError("LISTEN does not last: a pooler gives each transaction another session")
         while True:
             try:
@@ -87,6 +95,8 @@ class _Session(Session):
                 await run_beside(self._keep_up, self._canary.run)
             except IntakeOverflowError:
                 logger.warning("more than %d notifications waited: taking a snapshot instead", PAYLOADS_MAX)
+            except ResyncAskedError:
+                pass  # A snapshot says what is left.
             self.ledger.resyncs += 1
 
     def _expect(self, marker: str) -> anyio.Event:
@@ -94,7 +104,7 @@ class _Session(Session):
         return self._expected.setdefault(marker, anyio.Event())
 
     async def _require_triggers(self) -> None:
-        if await self.connection.fetchval(TELLING_TRIGGERS) < TRIGGERS:
+        if await self.connection.fetchval(TELLING_TRIGGERS, timeout=REPLY_SECONDS_MAX) < TRIGGERS:
             raise UnfitError(
                 "the triggers that tell of changes are not all there; "
                 "progress-service schema --apply --feed notify restores them"
@@ -121,8 +131,6 @@ class _Session(Session):
         is_answer_due = False
         while True:
             heard = await self._hear(REPLY_SECONDS_MAX if is_answer_due else PULSE_SECONDS)
-            if any(notification.resync for notification in heard):
-                return
             self.pass_on(await self._facts(heard))
             if not heard and is_answer_due:
                 raise SessionSilentError("the session no longer hears its own notifications")
@@ -143,6 +151,8 @@ class _Session(Session):
             except ValueError as error:
                 # Anyone with a connection may notify on any channel.
                 logger.warning("a notification on %s that is not ours: %s", CHANNEL, error)
+        if any(notification.resync for notification in heard):
+            raise ResyncAskedError
         return heard
 
     async def _facts(self, heard: Sequence[rows.Notification]) -> list[Fact]:

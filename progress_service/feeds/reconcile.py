@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from progress_service.core.events import Fact
 from progress_service.core.model import Instant, Revision
-from progress_service.feeds.database import look_up, revisions
+from progress_service.feeds.database import LOOK_UP_SECONDS_MAX, look_up, revisions
 from progress_service.feeds.following import Session
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Reconciliation:
         if self._session.now() < self._due_at:
             return
         connection = connection or self._session.connection
-        if await connection.fetchval(IS_SIGHT_BEHIND):
+        if await connection.fetchval(IS_SIGHT_BEHIND, timeout=LOOK_UP_SECONDS_MAX):
             self._due_at = Instant(self._session.now() + RECONCILE_SECONDS)
             return
         told = dict(self._ledger.active)

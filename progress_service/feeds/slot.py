@@ -118,7 +118,7 @@ class Slot:
             f"SET statement_timeout = {MAKE_SECONDS_MAX * 1e3:.0f}"
         )
         try:
-            await self._connection.fetchval(MAKE, self._name)
+            await self._connection.fetchval(MAKE, self._name, timeout=2 * MAKE_SECONDS_MAX)
         except asyncpg.QueryCanceledError:
             raise UnfitError(f"a slot has to wait: {await self._longest_open()}") from None
         except asyncpg.InsufficientPrivilegeError as error:

@@ -4,10 +4,11 @@ Whoever gets it gets a lease: a token of its own that every later write must sho
 the token, and so shuts out the worker that had it before.
 """
 
+import asyncio
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -16,6 +17,7 @@ from uuid import UUID
 import anyio
 import asyncpg
 
+from progress_service.core.model import Request, Status
 from progress_service.jobs.store import ONE_EXCLUSIVE, StoreUnavailable, acquired, opened_pool
 
 if TYPE_CHECKING:
@@ -35,29 +37,46 @@ NEW = """
         SET lease_token = $2, lease_seconds = $3, heartbeat_at = now(),
             status = 'running', progress = job.progress || $7::jsonb, label = coalesce($5, job.label)
         WHERE job.status = 'pending' AND job.user_id = excluded.user_id
-    RETURNING progress::text, cursor::text
+    RETURNING progress::text, cursor::text, requested
 """
 PENDING = """
     UPDATE bulk_enrichment_jobs
     SET lease_token = $2, lease_seconds = $3, heartbeat_at = now(),
         status = 'running', progress = progress || $4::jsonb
     WHERE id = $1 AND status = 'pending'
-    RETURNING progress::text, cursor::text
+    RETURNING progress::text, cursor::text, requested
 """
+# What was asked of the worker that is gone is asked of the next; a job that a person has paused stays paused.
 AGAIN = """
     UPDATE bulk_enrichment_jobs
-    SET lease_token = $2, lease_seconds = $3, heartbeat_at = now(),
-        status = 'running', error = NULL, requested = NULL, ended_by = NULL
-    WHERE id = $1 AND (
-        status IN ('pending', 'failed', 'cancelled')
+    SET lease_token = $2, lease_seconds = $3, heartbeat_at = now(), status = 'running', error = NULL,
+        requested = CASE WHEN status = 'paused' THEN coalesce(requested, 'pause') ELSE requested END,
+        ended_by = NULL
+    WHERE id = $1 AND ($4::uuid IS NULL OR user_id = $4) AND (
+        status IN ('pending', 'failed')
+        OR status = 'cancelled' AND ended_by IS DISTINCT FROM 'user'
         OR status IN ('running', 'paused')
             AND coalesce(heartbeat_at < now() - make_interval(secs => lease_seconds), true))
-    RETURNING progress::text, cursor::text
+    RETURNING progress::text, cursor::text, requested
 """
+LOOK = "SELECT status FROM bulk_enrichment_jobs WHERE id = $1"
 
 
 class JobTaken(Exception):
-    """The job is not to be had: it runs elsewhere, has ended, is not this user's, or is not there."""
+    """The job is not to be had: it runs elsewhere, has ended, is not this user's, or is not there.
+
+    Args:
+        message: Which job, and why.
+        status: Its status a moment later; None if it is not there.
+    """
+
+    def __init__(self, message: str, status: Status | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class JobEnded(JobTaken):
+    """The job is not to be had, and will not be: it is completed, or was cancelled."""
 
 
 class AlreadyRunning(JobTaken):
@@ -72,6 +91,7 @@ class Claim:
     lease: UUID
     progress: Mapping[str, Any]
     cursor: Any
+    requested: Request | None
 
 
 def opened(database: Database) -> "AbstractAsyncContextManager[Pool]":
@@ -81,7 +101,7 @@ def opened(database: Database) -> "AbstractAsyncContextManager[Pool]":
         StoreUnavailable: There is neither.
     """
     database = database or os.environ.get("DATABASE_URL")
-    if database is None:
+    if not database:
         raise StoreUnavailable("no database was given, and DATABASE_URL is not set")
     return opened_pool(database, connections_max=1) if isinstance(database, str) else nullcontext(database)
 
@@ -95,16 +115,26 @@ async def new(
     label: str | None,
     exclusive: bool,
     known: Mapping[str, int],
+    or_again: bool,
 ) -> Claim:
-    """A new job, or the user's pending one with *job_id*.
+    """A new job, or the user's pending one with *job_id*; with *or_again* also one that was given up.
 
     Raises:
         AlreadyRunning: It would be the user's second exclusive one.
-        JobTaken: There is one with *job_id* that is not pending, or another user's.
+        JobEnded: There was one with *job_id*.
+        JobTaken: There is one that is not pending, or another user's.
         UnknownUser: *user_id* is not in `users`.
     """
     values = (user_id, label, exclusive, json.dumps(known))
-    return await _claim(pool, NEW, job_id or uuid.uuid4(), lease_seconds, *values)
+    job_id = job_id or uuid.uuid4()
+    try:
+        return await _claim(pool, NEW, job_id, lease_seconds, *values)
+    except AlreadyRunning:
+        raise
+    except JobTaken:
+        if or_again:
+            return await again(pool, job_id, lease_seconds, user_id=user_id)
+        raise
 
 
 async def pending(pool: "Pool", job_id: UUID, lease_seconds: float, *, known: Mapping[str, int]) -> Claim:
@@ -116,24 +146,57 @@ async def pending(pool: "Pool", job_id: UUID, lease_seconds: float, *, known: Ma
     return await _claim(pool, PENDING, job_id, lease_seconds, json.dumps(known))
 
 
-async def again(pool: "Pool", job_id: UUID, lease_seconds: float) -> Claim:
-    """A job that was given up: by a person, or by a worker that failed or is silent beyond its lease.
+async def again(pool: "Pool", job_id: UUID, lease_seconds: float, *, user_id: UUID | None) -> Claim:
+    """A job that was given up: by a worker that failed, was stopped, or is silent beyond its lease.
 
     Raises:
         AlreadyRunning: It is exclusive, and the user has another one by now.
-        JobTaken: Its worker lives, or it is completed.
+        JobTaken: Its worker lives, it is completed, its user cancelled it, or it is not *user_id*'s.
     """
-    return await _claim(pool, AGAIN, job_id, lease_seconds)
+    return await _claim(pool, AGAIN, job_id, lease_seconds, user_id)
 
 
 async def _claim(pool: "Pool", statement: str, job_id: UUID, *values: object) -> Claim:
     """Execute a statement to its end, also when cancelled: no job shall start of which nobody knows."""
     lease = uuid.uuid4()
-    with anyio.CancelScope(shield=True):
-        row = await _claimed_row(pool, statement, job_id, lease, *values)
+    row = await _to_its_end(_claimed_row(pool, statement, job_id, lease, *values))
     if row is None:
-        raise JobTaken(f"job {job_id} is not to be had: it runs elsewhere, has ended, or is not there")
-    return Claim(job_id, lease, json.loads(row["progress"]), row["cursor"] and json.loads(row["cursor"]))
+        raise await _taken(pool, job_id)
+    cursor = row["cursor"] and json.loads(row["cursor"])
+    requested = row["requested"] and Request(row["requested"])
+    return Claim(job_id, lease, json.loads(row["progress"]), cursor, requested)
+
+
+async def _to_its_end(work: "Coroutine[Any, Any, asyncpg.Record | None]") -> "asyncpg.Record | None":
+    """Do *work*, whoever cancels meanwhile: a scope of anyio comes again, and asyncio's own is put off."""
+    task, this = asyncio.create_task(work), asyncio.current_task()
+    assert this is not None
+    put_off = 0
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError:
+                this.uncancel()
+                put_off += 1
+    for _ in range(put_off):
+        this.cancel()
+    return task.result()
+
+
+async def _taken(pool: "Pool", job_id: UUID) -> JobTaken:
+    """Why a job was not to be had."""
+    async with acquired(pool) as connection:
+        found = await connection.fetchval(LOOK, job_id)
+    status = found and Status(found)
+    if status is None:
+        reason = "there is none"
+    elif status.is_finished:
+        reason = f"it is {status}"
+    else:
+        reason = f"it is {status}, by another worker or for another user"
+    kind = JobEnded if status in (Status.COMPLETED, Status.CANCELLED) else JobTaken
+    return kind(f"job {job_id} is not to be had: {reason}", status)
 
 
 async def _claimed_row(pool: "Pool", statement: str, *values: object) -> "asyncpg.Record | None":

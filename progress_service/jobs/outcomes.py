@@ -17,14 +17,24 @@ def outcome(cause: BaseException) -> tuple[Status, str | None]:
 
     `GeneratorExit` stands for a loop that was left before its end, whose counts say how far it came.
     """
+    if found(JobCancelled, cause):
+        return Status.CANCELLED, None
     match cause:
-        case JobCancelled():
-            return Status.CANCELLED, None
         case Exception() | GeneratorExit():
             return Status.FAILED, reason(cause)
         case _:
             # Cancelled, interrupted or told to exit: the worker was stopped, it did not fail.
             return Status.CANCELLED, None
+
+
+def found(kind: type[BaseException], cause: BaseException) -> bool:
+    """Whether *cause* is of that *kind*, or a task group's wrapping around one that is.
+
+    A worker with several tasks has `JobCancelled` raised in each of them, and all come wrapped.
+    """
+    if isinstance(cause, BaseExceptionGroup):
+        return any(found(kind, error) for error in cause.exceptions)
+    return isinstance(cause, kind)
 
 
 def cause_of_end(task: "asyncio.Task[Any] | None") -> BaseException:

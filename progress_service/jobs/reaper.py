@@ -84,7 +84,7 @@ OLD = """
 DELETE_OLD = "DELETE FROM bulk_enrichment_jobs WHERE id = ANY ($1::uuid[])"
 
 # What may go wrong between here and PostgreSQL. Anything else is a mistake of ours and must not be hidden.
-Outage = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+Outage = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 # A rule that an older row breaks, a table of the application's that refers to the row, a trigger of its own.
 Refusal = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, asyncpg.RaiseError)
 

@@ -23,7 +23,7 @@ from progress_service.core.model import Progress, Request, Status
 from progress_service.jobs import claims
 from progress_service.jobs.claims import Claim, Database
 from progress_service.jobs.counts import Counts, count
-from progress_service.jobs.outcomes import JobCancelled, cause_of_end, clean, outcome
+from progress_service.jobs.outcomes import JobCancelled, cause_of_end, clean, found, outcome
 from progress_service.jobs.scribe import USUAL_PACE, LeaseLost, Pace, Scribe, State
 from progress_service.jobs.store import InvalidJob, StoreUnavailable
 
@@ -37,8 +37,10 @@ Item = TypeVar("Item")
 LEASE_SECONDS = 30.0
 """How long a silent worker is believed to be alive."""
 
-BREATH_CALLS, BREATH_SECONDS = 256, 0.02
+BREATH_SECONDS = 0.02
 """A worker that never waits for anything lets other tasks run this often, so that its progress is written."""
+BREATH_TURNS, BREATH_SECONDS_MAX = 4, 0.002
+"""So many turns of the loop it gives them, and more while a write is on its way, but no longer than that."""
 
 
 class Job:
@@ -58,9 +60,9 @@ class Job:
         self._error: str | None = None
         self._answered: Request | None = None
         self._cursor_text: str | None = None
-        self._calls_left = BREATH_CALLS
         self._breathed_at = time.monotonic()
         self._scribe = Scribe(pool, claim.job_id, claim.lease, self._state, pace)
+        self._scribe.asked = claim.requested
 
     @classmethod
     @asynccontextmanager
@@ -73,6 +75,7 @@ class Job:
         label: str | None = None,
         exclusive: bool = False,
         job_id: UUID | str | None = None,
+        or_resume: bool = False,
         lease_seconds: float = LEASE_SECONDS,
         pace: Pace = USUAL_PACE,
     ) -> AsyncIterator["Job"]:
@@ -85,11 +88,15 @@ class Job:
             label: What people call it.
             exclusive: Whether the user may have no other exclusive job at the same time.
             job_id: Its id, if it is to have a certain one.
+            or_resume: Go on with *job_id* as by `resume` if it was begun before. For a queue that delivers
+                a task again when it failed or its worker was lost: let the task's id be the job's.
             lease_seconds: How long a silent worker is believed to be alive; then others may have the job.
             pace: How often is written.
 
         Raises:
             AlreadyRunning: The user has an exclusive job that has not ended.
+            JobTaken: There is a job with *job_id* that is not pending; with *or_resume*: whose worker lives.
+            JobEnded: There was one; with *or_resume*: it is completed, or its user cancelled it.
             UnknownUser: *user_id* is not in `users`.
             InvalidJob: *total* or *label* is not acceptable.
             StoreUnavailable: PostgreSQL is away.
@@ -103,6 +110,7 @@ class Job:
                 label=label,
                 exclusive=exclusive,
                 known=_known(total),
+                or_again=or_resume,
             )
             async with _running(cls(pool, claim, pace)) as job:
                 yield job
@@ -135,18 +143,20 @@ class Job:
         database: Database,
         job_id: UUID | str,
         *,
+        user_id: UUID | str | None = None,
         lease_seconds: float = LEASE_SECONDS,
         pace: Pace = USUAL_PACE,
     ) -> AsyncIterator["Job"]:
         """Go on with a job whose worker failed, was stopped, or has been silent for longer than its lease.
 
         Its counts and its `cursor` are as they were saved last. The worker before is shut out from then on.
+        If *user_id* is given, it must be that user's.
 
         Raises:
-            JobTaken: Its worker lives, or it is completed.
+            JobTaken: Its worker lives, it is completed, its user cancelled it, or it is another user's.
         """
         async with claims.opened(database) as pool:
-            claim = await claims.again(pool, UUID(str(job_id)), lease_seconds)
+            claim = await claims.again(pool, UUID(str(job_id)), lease_seconds, user_id=_uuid(user_id))
             async with _running(cls(pool, claim, pace)) as job:
                 yield job
 
@@ -198,8 +208,7 @@ class Job:
             LeaseLost: The job is no longer ours.
             InvalidJob: A count is no whole number from 0, or more is done than there is; nothing was counted.
         """
-        if self._status.is_finished:
-            raise RuntimeError(f"job {self.id} has ended; nothing can be reported on it")
+        self._must_run()
         if current_batch is not None:
             count("current_batch", current_batch)
         cursor_text = self._cursor_text if cursor is None else json.dumps(cursor)
@@ -211,10 +220,9 @@ class Job:
         if current_batch is not None and current_batch != self._counts.current_batch:
             self._counts.current_batch = current_batch
             self._scribe.write_soon()
-        if self._scribe.asked is not None or self._scribe.fault is not None:
+        if self.is_asked:
             await self.checkpoint()
-        self._calls_left -= 1
-        if not self._calls_left:
+        if time.monotonic() - self._breathed_at >= BREATH_SECONDS:
             await self._breathe()
 
     def add(self, completed: int = 0, failed: int = 0, skipped: int = 0) -> None:
@@ -228,7 +236,10 @@ class Job:
     @property
     def is_asked(self) -> bool:
         """Whether `checkpoint` has something to do."""
-        return self._scribe.asked is not None or self._scribe.fault is not None
+        # A worker's tasks all wait while it is paused, also those that come when the pause has been answered.
+        return (
+            self._scribe.asked is not None or self._scribe.fault is not None or self._status is Status.PAUSED
+        )
 
     async def checkpoint(self) -> None:
         """Do what a person has asked for: wait while the job is to be paused, or stop.
@@ -250,6 +261,20 @@ class Job:
                 case None if self._status is not Status.PAUSED:
                     return
             await self._scribe.news()
+
+    async def save(self) -> None:
+        """Write what has been counted, wait until the row has it, and do what a person has asked for by then.
+
+        Then the job is ours, and is to go on. So this comes before what must happen only once, such as to put
+        a result in its place. It waits for as long as PostgreSQL is away.
+
+        Raises:
+            JobCancelled: A person asked for that.
+            LeaseLost: The job is no longer ours.
+        """
+        self._must_run()
+        await self._scribe.save()
+        await self.checkpoint()
 
     async def batches(self, items: Iterable[Item], size: int) -> AsyncIterator[Sequence[Item]]:
         """The items in batches of at most *size*; what is counted while one is worked on is told for it.
@@ -292,7 +317,7 @@ class Job:
             return
         self._settle(cause)
         try:
-            if isinstance(cause, LeaseLost):
+            if found(LeaseLost, cause):
                 self._scribe.abandon()
             else:
                 await self._scribe.end()
@@ -312,7 +337,7 @@ class Job:
         if isinstance(cause, GeneratorExit):
             counts = self._counts
             error = f"left after {counts.completed + counts.failed} of {counts.total} items"
-        if isinstance(cause, JobCancelled):
+        if found(JobCancelled, cause):
             self._answered = Request.CANCEL
         self._error = clean(error)
 
@@ -322,11 +347,20 @@ class Job:
         self._status = status
         self._scribe.write_now()
 
+    def _must_run(self) -> None:
+        if self._status.is_finished:
+            raise RuntimeError(f"job {self.id} has ended; nothing can be reported on it")
+
     async def _breathe(self) -> None:
-        self._calls_left = BREATH_CALLS
-        if time.monotonic() - self._breathed_at >= BREATH_SECONDS:
+        """Let other tasks run. A write takes many turns; one now and then would draw it out to seconds."""
+        began = time.monotonic()
+        turns = 0
+        while turns < BREATH_TURNS or (
+            self._scribe.is_writing and time.monotonic() - began < BREATH_SECONDS_MAX
+        ):
             await asyncio.sleep(0)
-            self._breathed_at = time.monotonic()
+            turns += 1
+        self._breathed_at = time.monotonic()
 
     def _state(self) -> State:
         ended_by = None

@@ -41,7 +41,7 @@ class Pace:
     """
 
     write_seconds: float = 0.25
-    pulse_seconds: float = 0.8
+    pulse_seconds: float = 0.5
     end_seconds_max: float = 60.0
 
 
@@ -94,6 +94,9 @@ class Scribe:
         self.asked: Request | None = None
         self.fault: LeaseLost | InvalidJob | None = None
         self.writes = 0
+        self.is_writing = False
+        """Whether a write is on its way."""
+        self._writes_begun = self._saved_at_write = 0
         self._pool = pool
         self._key = (job_id, lease)
         self._state = state
@@ -117,9 +120,16 @@ class Scribe:
             self._hurry.set()
 
     async def news(self) -> None:
-        """Wait until something else is asked of the job, or it is lost."""
+        """Wait until the row has been written, or the job is lost."""
         self._news.clear()
         await self._news.wait()
+
+    async def save(self) -> None:
+        """Write now. Return when a write that began after this call has been made, or the job is lost."""
+        writes_begun = self._writes_begun
+        self._hurry.set()
+        while self._saved_at_write <= writes_begun and self.fault is None:
+            await self.news()
 
     async def end(self) -> None:
         """Write the last state, and stop.
@@ -216,18 +226,22 @@ class Scribe:
                 return
 
     async def _write(self, state: State) -> None:
-        async with acquired(self._pool) as connection:
-            row = await connection.fetchrow(WRITE, *self._key, *state)
+        self._writes_begun += 1
+        self.is_writing = True
+        try:
+            async with acquired(self._pool) as connection:
+                row = await connection.fetchrow(WRITE, *self._key, *state)
+        finally:
+            self.is_writing = False
         self.writes += 1
+        self._saved_at_write = self._writes_begun
         self._written = state
         self._written_at = time.monotonic()
         if row is None:
             self._fail(LeaseLost(f"job {self._key[0]} was taken over, ended or deleted by someone else"))
             return
-        asked = row["requested"] and Request(row["requested"])
-        if asked is not self.asked:
-            self.asked = asked
-            self._news.set()
+        self.asked = row["requested"] and Request(row["requested"])
+        self._news.set()
 
     def _fail(self, fault: LeaseLost | InvalidJob) -> None:
         self.fault = fault

@@ -240,8 +240,15 @@ def spoken() -> Iterator[None]:
         ) from error
     except TimeoutError as error:
         raise StoreUnavailable("PostgreSQL cannot be used: it did not answer in time") from error
-    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        # ValueError is what asyncpg makes of some DSNs.
+    except (
+        OSError,
+        ValueError,
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+    ) as error:
+        # ValueError is what asyncpg makes of some DSNs, and its internal error what it says of a connection
+        # that was interrupted while PostgreSQL stood still.
         raise StoreUnavailable(f"PostgreSQL cannot be used: {_line(error)}") from error
 
 

@@ -2,9 +2,10 @@
 
 import shutil
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, Playwright, async_playwright
 
 from tests.browser.scripted_feed import ScriptedFeed, scripted_feed
 
@@ -16,19 +17,32 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
+    # A name that is no secure context, unlike 127.0.0.1.
+    "--host-resolver-rules=MAP plain.example.test 127.0.0.1",
 )
 WAIT_MS = 10_000
 
 
-@pytest.fixture(scope="session")
-async def browser(anyio_backend: str) -> AsyncIterator[Browser]:
-    """The browser itself."""
-    del anyio_backend
+async def launched(playwright: Playwright, **options: Any) -> Browser:
+    """A Chromium; *options* are those of Playwright's `launch`."""
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    return await playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS), **options)
+
+
+@pytest.fixture(scope="session")
+async def playwright(anyio_backend: str) -> AsyncIterator[Playwright]:
+    """What drives browsers."""
+    del anyio_backend
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
-        yield browser
-        await browser.close()
+        yield playwright
+
+
+@pytest.fixture(scope="session")
+async def browser(playwright: Playwright) -> AsyncIterator[Browser]:
+    """The browser itself."""
+    browser = await launched(playwright)
+    yield browser
+    await browser.close()
 
 
 @pytest.fixture

@@ -18,3 +18,16 @@ async def show(page: Page, feed: ScriptedFeed, body: str = CARD) -> None:
 def part(page: Page, name: str) -> Locator:
     """A part of the only element of the page, by its name."""
     return page.locator(f"enrichment-progress-bar .{name}")
+
+
+async def until(page: Page, condition: str) -> None:
+    """Wait until the JavaScript expression *condition* holds; it is looked at once a frame.
+
+    Playwright's own wait evaluates a text each time, which the page's Content-Security-Policy forbids.
+    """
+    await page.evaluate(
+        f"""() => new Promise((resolve) => {{
+          const look = () => (({condition}) ? resolve() : requestAnimationFrame(look));
+          look();
+        }})"""
+    )

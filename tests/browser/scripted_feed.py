@@ -4,10 +4,10 @@ It speaks the stream's protocol and serves the real client. What a page asked of
 """
 
 import json
+import mimetypes
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,11 +19,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
 
-import progress_service
+from progress_service.api.client import serve_client
 
-CLIENT_FOLDER = Path(progress_service.__file__).parent / "client"
 FRAMES_MAX = 5_000
 RETRY_MS = 50
 """How soon a browser comes back: tests have no three seconds to spare."""
@@ -81,18 +79,29 @@ class ScriptedFeed:
     """The state of one scripted service.
 
     `first` is what a stream begins with, by view; while `refusal` is set, it is answered instead. `body` is
-    the page at `/`. `queries` are those of all requests for the stream, `tokens` those shown for a ticket.
+    the page at `/`, `pages` are what is under `/page/`, by name and without any policy. `queries` are those
+    of all requests for the stream, `tokens` those shown for a ticket. `commands` are those that were sent, as
+    (job, command); see `answer_commands`. `passes` counts the requests for a ticket, by which a tab learns
+    whom its credential is for. `users` names whom a token or a session's cookie is for; of all others it is
+    `u`.
     """
 
     def __init__(self) -> None:
         self.base = ""
         self.body = ""
+        self.pages: dict[str, str] = {}
         self.first: dict[str, Json] = {"full": snapshot_view(), "compact": compact_view(None)}
         self.is_silent = False
         self.refusal: tuple[int, Json] | None = None
         self.refused_tickets: set[str] = set()
         self.queries: list[dict[str, str]] = []
         self.tokens: list[str] = []
+        self.users: dict[str, str] = {}
+        self.passes = 0
+        self.commands: list[tuple[str, str]] = []
+        self._answers: dict[str, tuple[int, Json]] = {}
+        self.history: Json = {"jobs": [], "next": None}
+        self.history_queries: list[dict[str, str]] = []
         self.opened = 0
         self._streams: set[Frames] = set()
         self._changed = anyio.Event()
@@ -128,9 +137,12 @@ class ScriptedFeed:
         return Starlette(
             routes=[
                 Route("/", self._page),
+                Route("/page/{name}", self._given),
                 Route("/v1/stream", self._stream),
                 Route("/v1/tickets", self._ticket, methods=["POST"]),
-                Mount("/client", StaticFiles(directory=CLIENT_FOLDER)),
+                Route("/v1/jobs/{id}/{command}", self._command, methods=["POST"]),
+                Route("/v1/history", self._history),
+                Mount("/client", serve_client),
             ],
             middleware=[
                 Middleware(
@@ -148,10 +160,39 @@ class ScriptedFeed:
         html = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>A page</title>{self.body}</html>'
         return HTMLResponse(html, headers={"Content-Security-Policy": policy})
 
+    async def _given(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        return Response(self.pages[name], media_type=mimetypes.guess_type(name)[0])
+
     async def _ticket(self, request: Request) -> Response:
-        token = request.headers["Authorization"].removeprefix("Bearer ")
-        self.tokens.append(token)
-        return JSONResponse({"ticket": f"ticket-for-{token}"}, HTTPStatus.CREATED)
+        self.passes += 1
+        self._tell()
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token:
+            self.tokens.append(token)
+        if self.refusal is not None:
+            return _problem(*self.refusal)
+        user = self.users.get(token or request.cookies.get("progress_session", ""), "u")
+        answer = {"ticket": f"ticket-for-{token}", "expires_at": "2025-01-01T10:00:30Z", "user_id": user}
+        return JSONResponse(answer, HTTPStatus.CREATED)
+
+    async def _command(self, request: Request) -> Response:
+        self.commands.append((request.path_params["id"], request.path_params["command"]))
+        self._tell()
+        command = request.path_params["command"]
+        await self.until(lambda: command in self._answers)
+        status, answer = self._answers[command]
+        return _problem(status, answer) if status >= HTTPStatus.BAD_REQUEST else JSONResponse(answer, status)
+
+    async def _history(self, request: Request) -> Response:
+        self.history_queries.append(dict(request.query_params))
+        return JSONResponse(self.history)
+
+    def answer_commands(self, status: int, answer: Json, *commands: str) -> None:
+        """Answer those of *commands*, or all: what waits, and what follows. Before this, commands wait."""
+        for command in commands or ("pause", "resume", "cancel"):
+            self._answers[command] = (status, answer)
+        self._tell()
 
     async def _stream(self, request: Request) -> Response:
         query = dict(request.query_params)
@@ -162,10 +203,11 @@ class ScriptedFeed:
         if query.get("ticket") in self.refused_tickets:
             return _problem(401, {"title": "Not signed in", "detail": "The ticket has expired."})
         sending, receiving = anyio.create_memory_object_stream[bytes](FRAMES_MAX)
-        first = "snapshot" if query["view"] == "full" else "compact"
+        view = query.get("view", "full")
+        first = "snapshot" if view == "full" else "compact"
         sending.send_nowait(f"retry: {RETRY_MS}\n\n".encode())
         if not self.is_silent:
-            sending.send_nowait(_event(first, self.first[query["view"]]).encode())
+            sending.send_nowait(_event(first, self.first[view]).encode())
         return StreamingResponse(self._frames(sending, receiving), media_type="text/event-stream")
 
     async def _frames(

@@ -29,7 +29,7 @@ async def test_every_status_has_a_word_and_a_shape(
     feed.first["full"] = snapshot_view(job_view(status=status, completed=74, failed=9))
     await show(page, feed)
     await expect(part(page, "status")).to_have_text(word)
-    await expect(part(page, "job .icon")).to_have_attribute("data-shape", status)
+    await expect(part(page, "job > .icon")).to_have_attribute("data-shape", status)
     await expect(part(page, "count")).to_have_text("74 of 200 contacts")
     await expect(part(page, "failed-count")).to_have_text("9 failed")
     await expect(part(page, "percentage")).to_have_text("37%")

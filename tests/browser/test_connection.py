@@ -81,17 +81,19 @@ async def test_refusals_are_not_answered_with_a_storm(page: Page, feed: Scripted
     feed.refusal = (503, {"title": "Down", "detail": "Down."})
     await show(page, feed)
     await expect(part(page, "word")).to_have_text("Disconnected")
-    # Each attempt is two requests: the stream, and the question why not. Three attempts take at least 1.5 s.
+    # Three more attempts take at least 1.5 s.
     started = await page.evaluate("performance.now()")
-    await feed.until(lambda: len(feed.queries) >= 6)
+    await feed.until(lambda: feed.passes >= 4)
     assert await page.evaluate("performance.now()") - started > 1_000
 
 
 async def test_an_address_without_the_service_is_named(page: Page, feed: ScriptedFeed) -> None:
     """Whoever mistypes `src` would look at “Connecting…” for ever."""
-    await show(page, feed, '<enrichment-progress-bar user-id="u" src="/client/"></enrichment-progress-bar>')
+    await show(
+        page, feed, '<enrichment-progress-bar user-id="u" src="/elsewhere/"></enrichment-progress-bar>'
+    )
     await expect(part(page, "word")).to_have_text("Disconnected")
-    await expect(part(page, "empty")).to_contain_text("Not Found")
+    await expect(part(page, "empty")).to_contain_text("Is it the address of the service?")
 
 
 @pytest.mark.parametrize(

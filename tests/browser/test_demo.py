@@ -150,3 +150,22 @@ def test_the_sample_is_in_the_repository() -> None:
     """The page offers it."""
     sample = Path(__file__).parents[2] / "examples" / "contacts.csv"
     assert len(sample.read_text(encoding="utf-8").splitlines()) == 201
+
+
+async def test_a_person_pauses_resumes_and_cancels_a_real_job(page: Page) -> None:
+    """The buttons have to reach the worker's own process, and what it answers has to come back."""
+    await page.locator("#pace").fill("10")
+    await upload(page, "slow.csv", CSV.encode())
+    card = page.locator(CARD)
+    row = card.locator(".job", has_text="slow.csv")
+    status = row.locator(".status")
+    await expect(status).to_have_text("Running")
+    await row.get_by_role("button", name="Pause: slow.csv").click()
+    await expect(status).to_have_text("Paused", timeout=15_000)
+    await row.get_by_role("button", name="Resume: slow.csv").click()
+    await expect(status).to_have_text("Running", timeout=15_000)
+    await row.get_by_role("button", name="Cancel: slow.csv").click()
+    await row.get_by_role("button", name="Cancel job").click()
+    await expect(status).to_have_text("Cancelled", timeout=15_000)
+    await card.get_by_role("button", name="View history").click()
+    await expect(card.locator(".past", has_text="slow.csv").locator(".status")).to_have_text("Cancelled")

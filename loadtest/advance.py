@@ -1,0 +1,127 @@
+"""What `advance` costs a worker that calls it in a tight loop, and how many UPDATEs come of that.
+
+A million items are counted on a real PostgreSQL, with nothing to do for any of them: the hardest case, for
+such a worker never waits, and its writes have to get their turn. The cost is what the loop takes longer than
+one that does nothing. The UPDATEs are counted by PostgreSQL, by a trigger; what counts is the most of them
+that fell into any one second while the job ran. The row has to end with every item, each counted once.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import anyio
+import asyncpg
+
+from loadtest.figures import Figure, figure, show
+from progress_service.embedded import embedded_postgres
+from progress_service.jobs.reporter import Job
+from progress_service.jobs.schema import apply_schema, schema_text
+
+IN_README = True
+
+NANOSECONDS_MAX = 2_000
+UPDATES_PER_SECOND_MAX = 4
+
+COUNT_UPDATES = """
+    CREATE TABLE updates (job_id uuid, status text, at timestamptz DEFAULT clock_timestamp());
+    CREATE FUNCTION count_update() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN INSERT INTO updates VALUES (NEW.id, NEW.status); RETURN NULL; END
+    $$;
+    CREATE TRIGGER counted AFTER UPDATE ON bulk_enrichment_jobs
+        FOR EACH ROW EXECUTE FUNCTION count_update();
+"""
+UPDATES = "SELECT count(*) FROM updates WHERE job_id = $1"
+# The change of status at the end is written at once, so it may come right after another.
+MOST_IN_A_SECOND = """
+    SELECT coalesce(max(many), 0) FROM (
+        SELECT count(*) OVER (ORDER BY at RANGE BETWEEN CURRENT ROW AND '1 second' FOLLOWING) AS many
+        FROM updates WHERE job_id = $1 AND status = 'running'
+    ) AS seconds
+"""
+ENDED_WITH = "SELECT status, (progress -> 'completed')::bigint FROM bulk_enrichment_jobs WHERE id = $1"
+
+
+class WrongAnswerError(Exception):
+    """The row does not say what was counted, so it means nothing how fast that was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run took, in seconds, and what came of it."""
+
+    bare_seconds: float
+    seconds: float
+    updates: int
+    most_updates_in_a_second: int
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure and print."""
+    asked = _parser().parse_args(arguments)
+    with (
+        tempfile.TemporaryDirectory(prefix="advance-") as folder,
+        embedded_postgres(Path(folder)) as dsn,
+    ):
+        runs = anyio.run(_runs, dsn, asked.calls, asked.runs)
+    show(f"advance, called {asked.calls:,} times", [*_figures(runs, asked.calls)], asked.json)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest advance", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--calls", type=int, default=1_000_000, help="calls in each run")
+    parser.add_argument("--runs", type=int, default=5, help="runs, of which the median counts")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    return parser
+
+
+def _figures(runs: Sequence[Run], calls: int) -> Iterator[Figure]:
+    costs = [1e9 * (run.seconds - run.bare_seconds) / calls for run in runs]
+    yield figure("a call, beyond a bare loop", "ns", costs, at_most=NANOSECONDS_MAX)
+    yield figure("the whole loop", "ms", [1e3 * run.seconds for run in runs])
+    yield figure("UPDATEs, with the last one", "", [run.updates for run in runs])
+    yield figure(
+        "most UPDATEs in any one second",
+        "",
+        [run.most_updates_in_a_second for run in runs],
+        at_most=UPDATES_PER_SECOND_MAX,
+    )
+
+
+async def _runs(dsn: str, calls: int, runs: int) -> list[Run]:
+    await apply_schema(dsn, schema_text())
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(COUNT_UPDATES)
+        user_id: UUID = await connection.fetchval("INSERT INTO users DEFAULT VALUES RETURNING id")
+        return [await _run(dsn, user_id, connection, calls) for _ in range(runs)]
+    finally:
+        await connection.close()
+
+
+async def _run(dsn: str, user_id: UUID, connection: "asyncpg.Connection[asyncpg.Record]", calls: int) -> Run:
+    began = time.perf_counter()
+    for _ in range(calls):
+        pass
+    bare_seconds = time.perf_counter() - began
+    async with Job.start(dsn, user_id=user_id, total=calls) as job:
+        began = time.perf_counter()
+        for _ in range(calls):
+            await job.advance(completed=1)
+        seconds = time.perf_counter() - began
+    ended_with = await connection.fetchrow(ENDED_WITH, job.id)
+    if ended_with is None or tuple(ended_with) != ("completed", calls):
+        raise WrongAnswerError(f"{calls} items were counted; the row says {ended_with}")
+    return Run(
+        bare_seconds,
+        seconds,
+        await connection.fetchval(UPDATES, job.id),
+        await connection.fetchval(MOST_IN_A_SECOND, job.id),
+    )

@@ -1,0 +1,118 @@
+"""Those who write while things break, and know what the database must hold.
+
+Each statement is made until it is done. A commit whose answer was lost may have happened or not, so every
+statement says a state and not a step; made twice, it is the same.
+"""
+
+import random
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import anyio
+import asyncpg
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+PAUSE_SECONDS = 0.05
+ENDS = ("completed", "failed", "cancelled")
+STEPS_MAX = 20
+OUTAGE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+BEGIN = """
+    INSERT INTO bulk_enrichment_jobs (id, user_id, label, status, progress)
+    VALUES ($1, $2, $3, 'running', '{"total": 1000, "completed": 0}') ON CONFLICT DO NOTHING
+"""
+MOVE = """
+    UPDATE bulk_enrichment_jobs SET progress = progress || jsonb_build_object('completed', $2::int)
+    WHERE id = $1
+"""
+END = "UPDATE bulk_enrichment_jobs SET status = $2 WHERE id = $1 AND status = 'running'"
+AT_WORK = """
+    SELECT id::text, revision FROM bulk_enrichment_jobs
+    WHERE user_id = $1 AND status IN ('pending', 'running', 'paused')
+"""
+
+
+class Ledger:
+    """One user's worker: jobs begin, move and end, one after the other, beside a pulse that never ends."""
+
+    def __init__(self, user_id: UUID, owner: str, dsn: str, chance: random.Random) -> None:
+        self.user_id = user_id
+        self.owner = owner
+        self._dsn = dsn
+        self.pulse_id = str(uuid4())
+        self.ended: set[tuple[str, str]] = set()
+        """Every job that is known to have ended in the database, and how."""
+        self._going = anyio.Event()
+        self._idle = anyio.Event()
+        self._chance = chance
+        self._beats = 0
+        self._connection: Connection | None = None
+        self._turn = anyio.Lock()
+
+    async def run(self) -> None:
+        """Write until cancelled, while it may."""
+        while True:
+            job_id = uuid4()
+            await self.write(BEGIN, job_id, self.user_id, self.owner)
+            for step in range(self._chance.randrange(1, STEPS_MAX)):
+                await self._rest()
+                await self.write(MOVE, job_id, step * 10)
+            await self._rest()
+            status = self._chance.choice(ENDS)
+            await self.write(END, job_id, status)
+            self.ended.add((str(job_id), status))
+
+    def go_on(self) -> None:
+        """Let the worker write."""
+        self._going.set()
+
+    async def pause(self) -> None:
+        """Let the worker rest, once it has made its present step."""
+        self._going, self._idle = anyio.Event(), anyio.Event()
+        await self._idle.wait()
+
+    async def beat(self) -> int:
+        """Move the pulse; its new count."""
+        self._beats += 1
+        if self._beats == 1:
+            await self.write(BEGIN, UUID(self.pulse_id), self.user_id, self.owner)
+        await self.write(MOVE, UUID(self.pulse_id), self._beats)
+        return self._beats
+
+    async def at_work(self) -> dict[str, int]:
+        """The jobs that the database holds at work, each with its revision."""
+        async with self._turn:
+            connection = await self._connected()
+            return {row[0]: row[1] for row in await connection.fetch(AT_WORK, self.user_id)}
+
+    async def write(self, statement: str, *values: Any) -> None:
+        """Execute a statement until it is done."""
+        while True:
+            try:
+                async with self._turn:
+                    connection = await self._connected()
+                    await connection.execute(statement, *values, timeout=2.0)
+            except OUTAGE:
+                self.forget()
+                await anyio.sleep(PAUSE_SECONDS)
+            else:
+                return
+
+    def forget(self) -> None:
+        """Let go of the connection; it may be a dead one."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def _rest(self) -> None:
+        if not self._going.is_set():
+            self._idle.set()
+            await self._going.wait()
+        await anyio.sleep(self._chance.uniform(0, 4 * PAUSE_SECONDS))
+
+    async def _connected(self) -> "Connection":
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(self._dsn, timeout=2.0)
+        return self._connection

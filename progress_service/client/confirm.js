@@ -1,0 +1,52 @@
+/** The question before a job is cancelled. Opened below the job, answered by keyboard or pointer. */
+
+import { adopt, button, labelOf, make, mark, sheet } from "./parts.js";
+import { learn } from "./texts.js";
+
+/** @import {Command, Host} from "./element.js" */
+/** @import {Job} from "./types.d.ts" */
+
+learn({ sure: "Cancel this job?", yes: "Cancel job", keep: "Keep it running" });
+
+export class Panel {
+  #keep;
+  #isNew = true;
+  element;
+
+  /** @param {Host} host @param {Job} job @param {(command?: Command) => void} close */
+  constructor({ language }, job, close) {
+    const question = make("span", "question", language.say("sure"));
+    const yes = button("confirm danger", () => close("cancel"), language.say("yes"));
+    this.#keep = button("keep plain", () => close(), language.say("keep"));
+    this.element = make("div", "sure", question, this.#keep, yes);
+    mark(this.element, "role", "group");
+    mark(this.element, "aria-label", `${language.say("sure")} ${labelOf(job, language)}`);
+    this.element.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape") return;
+      event.stopPropagation();
+      close();
+    });
+  }
+
+  render() {
+    if (!this.#isNew) return;
+    this.#isNew = false;
+    adopt(this.element, styles);
+    // A stray press of Enter must not end what took an hour.
+    this.#keep.focus();
+  }
+}
+
+const styles = sheet(/* css */ `
+.sure {
+  display: flex;
+  flex-wrap: wrap;
+  align-items: center;
+  gap: 0.375rem 0.5rem;
+  padding-block-start: 0.125rem;
+}
+.question { flex: 1 0 auto; max-inline-size: 100%; font-weight: 500; }
+.sure .button { padding: 0.1875rem 0.625rem; border: 1px solid var(--_border); color: var(--_ink); }
+.sure .confirm { border-color: var(--_failed); color: var(--_failed); }
+.sure .confirm:hover { background: var(--_failed); color: var(--_surface); }
+`);

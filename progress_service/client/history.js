@@ -1,0 +1,141 @@
+/** The jobs that have ended, a page at a time, below the card of those that run. */
+
+import { clock } from "./moments.js";
+import { Icon, adopt, button, labelOf, make, mark, sheet, write } from "./parts.js";
+import { learn } from "./texts.js";
+
+/** @import {Host} from "./element.js" */
+/** @import {Job} from "./types.d.ts" */
+
+learn({
+  hideHistory: "Hide history",
+  noHistory: "Nothing has ended yet",
+  older: "Show older",
+  retry: "Try again",
+  loading: "Loading…",
+});
+
+const PAGE = 10;
+
+/** @type {WeakMap<Element, HTMLElement>} */
+const open = new WeakMap();
+
+/** Show the history below *opener*, or take it away again. @param {HTMLElement} opener @param {Host} host */
+export function toggleHistory(opener, host) {
+  const shown = open.get(opener);
+  mark(opener, "aria-expanded", String(!shown));
+  write(opener, host.language.say(shown ? "history" : "hideHistory"));
+  if (shown) {
+    shown.remove();
+    open.delete(opener);
+    return;
+  }
+  const { element } = new History(host);
+  open.set(opener, element);
+  opener.parentElement?.after(element);
+  adopt(element, styles);
+}
+
+class History {
+  #list = make("ul", "list ended");
+  #note = make("p", "note");
+  #older;
+  element;
+
+  #host;
+  /** @type {string | null} Where the next page begins. */
+  #before = null;
+
+  /** @param {Host} host */
+  constructor(host) {
+    this.#host = host;
+    this.#older = button("older plain", () => this.#load(), "");
+    this.element = make("div", "history", this.#list, make("div", "history-end", this.#note, this.#older));
+    mark(this.#list, "role", "list");
+    mark(this.#note, "role", "status");
+    this.#load();
+  }
+
+  async #load() {
+    const { language, watch } = this.#host;
+    this.#older.disabled = true;
+    write(this.#note, language.say("loading"));
+    try {
+      const page = await watch?.history({
+        limit: PAGE,
+        ...(this.#before !== null && { before: this.#before }),
+      });
+      const jobs = page?.jobs ?? [];
+      const hadFocus = this.#older.matches(":focus") || this.#older.disabled;
+      const rows = jobs.map((job) => this.#row(job));
+      this.#list.append(...rows);
+      this.#before = page?.next ?? null;
+      write(this.#note, this.#list.childElementCount === 0 ? language.say("noHistory") : "");
+      write(this.#older, language.say("older"));
+      // Whoever asked for more goes on reading where the new ones begin.
+      if (hadFocus && this.#list.childElementCount > rows.length) rows[0]?.focus();
+      this.#older.hidden = this.#before === null;
+    } catch (error) {
+      const { problem } = /** @type {{problem?: {title: string, detail: string}}} */ (error);
+      write(this.#note, problem?.detail || problem?.title || String(error));
+      write(this.#older, language.say("retry"));
+    }
+    this.#older.disabled = false;
+  }
+
+  /** @param {Job & {duration_seconds?: number | null}} job */
+  #row(job) {
+    const { language } = this.#host;
+    const label = labelOf(job, language);
+    const facts = [
+      make("span", "status", language.say(job.status)),
+      make("span", "count", language.count(job.progress)),
+    ];
+    const { failed } = job.progress;
+    if (failed > 0) facts.push(make("span", "failed-count", language.say("failedCount", { n: failed })));
+    const seconds = job.duration_seconds ?? null;
+    if (seconds !== null)
+      facts.push(make("span", "elapsed", language.say("took", { time: clock(seconds, language) })));
+    const when = new Intl.DateTimeFormat(language.tag, { dateStyle: "medium", timeStyle: "short" });
+    const ended = make("time", "when", job.finished_at ? when.format(Date.parse(job.finished_at)) : "");
+    if (job.finished_at) mark(ended, "datetime", job.finished_at);
+    const name = make("span", "label", label);
+    mark(name, "title", label);
+    name.dir = "auto";
+    const row = make("li", "past", new Icon(job.status).element, name, ended, make("div", "facts", ...facts));
+    if (job.error) row.append(make("p", "error", job.error));
+    mark(row, "data-status", job.status);
+    row.tabIndex = -1;
+    return row;
+  }
+}
+
+const styles = sheet(/* css */ `
+.history { border-block-start: 1px solid var(--_border); }
+.past {
+  display: grid;
+  grid-template-columns: 1rem minmax(0, 1fr) auto;
+  gap: 0.125rem 0.625rem;
+  align-items: center;
+  padding: 0.5rem var(--_pad);
+  content-visibility: auto;
+  contain-intrinsic-block-size: auto 3.5rem;
+}
+.past > .icon { color: var(--_text); }
+.when { color: var(--_muted); }
+.past > .facts, .past > .error { grid-column: 2 / -1; }
+.past .elapsed { margin-inline-start: auto; }
+.history-end { display: flex; align-items: center; gap: 0.5rem; padding: 0.375rem var(--_pad); }
+.history-end:not(:has(:not(:empty, [hidden]))) { display: none; }
+.note { margin: 0; color: var(--_muted); overflow-wrap: anywhere; }
+.note:empty { display: none; }
+.older { padding-inline: 0.375rem; margin-inline: -0.375rem; }
+@container (inline-size < 26rem) {
+  .when { grid-area: 2 / 2 / auto / -1; }
+  .past .elapsed { margin-inline-start: 0; }
+}
+@container (inline-size < 15rem) {
+  .past > :nth-child(n + 3) { grid-column: 1 / -1; }
+  .when { grid-row: auto; }
+}
+`);

@@ -1,0 +1,75 @@
+/** The German words, loaded by pages that speak German. */
+
+/** @import {Words} from "./languages.js" */
+
+/** @type {Words} */
+export const german = {
+  title: "Anreicherungen",
+  empty: "Zurzeit läuft nichts",
+  unlabelled: "Ohne Namen",
+
+  pending: "Wartet",
+  running: "Läuft",
+  paused: "Pausiert",
+  completed: "Fertig",
+  failed: "Fehlgeschlagen",
+  cancelled: "Abgebrochen",
+  stalled: "Stockt",
+  pausing: "Wird pausiert …",
+  resuming: "Wird fortgesetzt …",
+  cancelling: "Wird abgebrochen …",
+
+  idle: "Nicht angemeldet",
+  connecting: "Verbindet …",
+  live: "Live",
+  reconnecting: "Verbindet neu …",
+  refused: "Getrennt",
+  signedOut: "Abgemeldet",
+  degraded: "Verzögert",
+  lost: "Keine Daten",
+  since: "Letzter Stand {time}",
+  stale: "nicht aktuell",
+
+  of: "{done} von {n}",
+  contactsOf: { one: "{done} von {n} Kontakt", other: "{done} von {n} Kontakten" },
+  contacts: { one: "{n} Kontakt", other: "{n} Kontakte" },
+  failedCount: "{n} fehlgeschlagen",
+  active: "{n} aktiv",
+  more: "+{n} weitere",
+  perSecond: "{n}/s",
+  perMinute: "{n}/min",
+  batchOf: "Paket {done} von {n}",
+  batches: { one: "{n} Paket", other: "{n} Pakete" },
+  soon: "nur noch Sekunden",
+  left: "noch etwa {time}",
+  leftRange: "noch {time}",
+  elapsed: "seit {time}",
+  took: "in {time}",
+
+  pause: "Pausieren",
+  resume: "Fortsetzen",
+  cancel: "Abbrechen",
+  actions: "{label}: {action}",
+  refusal: "{action} wurde abgelehnt: {reason}",
+  sure: "Diesen Auftrag abbrechen?",
+  yes: "Auftrag abbrechen",
+  keep: "Weiterlaufen lassen",
+
+  batch: "Paket {n}: {count}",
+  batchRange: "Pakete {n} bis {to}: {count}",
+  started: "{label} läuft",
+  reached: "{label}: {percentage}",
+  ended: "{label}: {status}, {count}",
+  others: "und {n} weitere",
+
+  history: "Verlauf anzeigen",
+  hideHistory: "Verlauf ausblenden",
+  noHistory: "Noch ist nichts beendet",
+  older: "Ältere anzeigen",
+  retry: "Erneut versuchen",
+  loading: "Lädt …",
+
+  notify: "Benachrichtigen",
+  notified: "Benachrichtigungen sind an",
+  unnotified: "Der Browser lässt keine Benachrichtigungen zu",
+};

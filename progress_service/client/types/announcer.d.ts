@@ -1,0 +1,4 @@
+/** @param {Host} host @returns {Follower} */
+export function follow(host: Host): Follower;
+import type { Host } from "./element.js";
+import type { Follower } from "./element.js";

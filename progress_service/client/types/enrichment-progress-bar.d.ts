@@ -1,0 +1,2 @@
+export { EnrichmentProgressBar };
+import { EnrichmentProgressBar } from "./element.js";
