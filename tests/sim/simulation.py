@@ -2,10 +2,12 @@
 
 import logging
 import random
+import secrets
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from math import inf
 from unittest.mock import patch
 
@@ -100,6 +102,7 @@ async def _run(schedule: Schedule, loop: VirtualLoop) -> Fault | None:
 @contextmanager
 def _simulated(world: World) -> Iterator[None]:
     """Lead the feed's connections to the world's database. Nothing is healed: what is missed must show."""
+    names = count(1)
 
     async def unpooled(_: str) -> Pooling:
         return Pooling.NONE
@@ -110,6 +113,8 @@ def _simulated(world: World) -> Iterator[None]:
         patch.object(notify, "pooling", unpooled),
         patch.object(canary, "connected", world.connected),
         patch.object(reconcile, "RECONCILE_SECONDS", inf),
+        # A stream's name is of chance, and the same seed has to go the same way.
+        patch.object(secrets, "token_urlsafe", lambda length: f"{next(names):0{length}}"),
     ):
         yield
 
