@@ -370,6 +370,7 @@ async def test_nothing_follows_a_farewell_however_slowly_it_is_read(caplog: pyte
         slow = await opened(hall, tasks)
         slow.stall()
         hall.hub.drain("shutdown")
+        hall.pass_time(0)
         hall.hub.push("ada", {View.FULL: b"frame"})
         slow.drain()
         await until(lambda: hall.hub.streams == 0)

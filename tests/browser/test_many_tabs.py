@@ -43,15 +43,9 @@ async def signed_in(person: BrowserContext, address: str, user: UUID) -> None:
 
 
 async def tab(person: BrowserContext, address: str, user: UUID) -> Page:
-    """A live tab on the service's own origin. The address is of any document there."""
+    """A live tab on the service's own origin. The address is of a document there that may run scripts."""
     page = await person.new_page()
-    # What the service answers runs no scripts, so it is the application's page on the same site that does.
-    blank = f"{address}/a-page-of-the-application"
-    await page.route(
-        blank,
-        lambda route: route.fulfill(body="<!doctype html><title>A page</title>", content_type="text/html"),
-    )
-    await page.goto(blank)
+    await page.goto(f"{address}/client/enrichment-progress-bar.js")
     await watch_here(page, str(user))
     await page.evaluate("globalThis.isEnded = ({ status }) => status === 'completed', 0")
     await live(page)
