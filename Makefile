@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check client load lock browser clean
+.PHONY: help demo test check client load lock browser clean tests-in-browser-and-world tests-of-the-rest
 
 help:  ## list these commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -13,8 +13,18 @@ help:  ## list these commands
 demo: $(READY)  ## a PostgreSQL, the service, and a page with live bars (DEMO="--jobs 20" adds simulated jobs)
 	@$(BIN)/progress-service demo $(DEMO)
 
-test: $(READY) browser  ## every test, with a real PostgreSQL and a real Chromium
+test: $(READY) browser  ## every test, with a real PostgreSQL and a real Chromium (TESTS="tests/test_board.py" for some)
+ifdef TESTS
 	@$(BIN)/python -m pytest $(TESTS)
+else
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target tests-in-browser-and-world tests-of-the-rest
+endif
+
+tests-in-browser-and-world:
+	@$(BIN)/python -m pytest tests/browser tests/sim
+
+tests-of-the-rest:
+	@$(BIN)/python -m pytest tests --ignore tests/browser --ignore tests/sim
 
 check: $(READY)  ## format, lint, types, layers, and that the client's made files are current
 	@$(BIN)/ruff format --check .

@@ -495,6 +495,44 @@ CREATE OR REPLACE TRIGGER tell_of_deletes AFTER DELETE ON bulk_enrichment_jobs
 CREATE OR REPLACE TRIGGER tell_of_truncation AFTER TRUNCATE ON bulk_enrichment_jobs
     FOR EACH STATEMENT EXECUTE FUNCTION bulk_enrichment_jobs_notify();
 
+-- Where changes are read from the write-ahead log (section 7), these four are only a price that writers pay. They are
+-- left out after
+--
+--     progress-service schema --apply --feed wal      or      SET progress_service.feed = 'wal' before this file
+--
+-- and come back with "notify". The choice is kept in the function's comment, so that applying the schema once more
+-- does not undo it. Dropping a trigger waits for every transaction that has written, so no change falls in between.
+DO $$
+DECLARE
+    chosen text := nullif(current_setting('progress_service.feed', true), '');
+BEGIN
+    IF chosen IS NULL THEN
+        chosen := CASE WHEN obj_description('bulk_enrichment_jobs_notify'::regproc, 'pg_proc') LIKE 'Unused%'
+            THEN 'wal' ELSE 'notify' END;
+    END IF;
+    CASE chosen
+        WHEN 'notify' THEN
+            COMMENT ON FUNCTION bulk_enrichment_jobs_notify() IS 'Tells listeners of every change';
+        WHEN 'wal' THEN
+            COMMENT ON FUNCTION bulk_enrichment_jobs_notify() IS
+                'Unused: changes are read from the write-ahead log alone';
+            DROP TRIGGER tell_of_inserts    ON bulk_enrichment_jobs;
+            DROP TRIGGER tell_of_updates    ON bulk_enrichment_jobs;
+            DROP TRIGGER tell_of_deletes    ON bulk_enrichment_jobs;
+            DROP TRIGGER tell_of_truncation ON bulk_enrichment_jobs;
+            -- Whoever listens learns that there will be nothing more to hear.
+            PERFORM pg_notify('bulk_enrichment_jobs', '{"resync":"no triggers"}');
+            IF current_setting('wal_level') <> 'logical' THEN
+                RAISE WARNING 'nobody hears of changes: wal_level is "%", so the log does not tell of them either',
+                    current_setting('wal_level')
+                    USING HINT = 'Set wal_level = logical and restart PostgreSQL, or apply with --feed notify.';
+            END IF;
+        ELSE
+            RAISE EXCEPTION 'progress_service.feed is "%"; it must be notify or wal', chosen;
+    END CASE;
+END
+$$;
+
 
 -- 5. Who may see and change what
 --

@@ -7,23 +7,16 @@ of frames by the service's own processor time, which other programs on the machi
 """
 
 import argparse
-import json
-import os
-import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import jwt
-
 from loadtest.figures import Figure, figure, show
-from loadtest.reader import Reader
-from loadtest.served import SECRET, USER_ID
+from loadtest.process import Served, allow_files, cores, pin, served
+from loadtest.reader import Reader, stream_request
 
 IN_README = True
 
@@ -35,8 +28,6 @@ CALM_FRAMES = 40
 
 WARM_STREAMS = 20
 """What a first request loads is not a stream's."""
-
-FILES_TO_SPARE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +50,12 @@ def main(arguments: Sequence[str]) -> int:
     if asked.streams <= WARM_STREAMS:
         parser.error(f"--streams must be more than the {WARM_STREAMS} that warm the service up")
     runs: dict[str, list[Run]] = {"ours": [], "plain": []}
-    _allow_files(asked.streams + FILES_TO_SPARE)
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    _pin(0, cores[:1])
+    allow_files(asked.streams)
+    own, other = cores()
+    pin(0, own)
     for _ in range(asked.runs):
         for name, taken in runs.items():
-            taken.append(_run(name, asked.streams, asked.frames, cores[1:2]))
+            taken.append(_run(name, asked.streams, asked.frames, other))
     show(f"Fan-out: one frame to {asked.streams:,} streams", [*_figures(runs)], asked.json)
     return 0
 
@@ -101,9 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(name: str, streams: int, frames: int, core: Sequence[int]) -> Run:
-    token = jwt.encode({"sub": USER_ID, "exp": time.time() + 3_600}, SECRET)
-    lines = ["GET /v1/stream HTTP/1.1", "Host: localhost", f"Authorization: Bearer {token}", "", ""]
-    with _served(name, core) as server, closing(Reader(server.port, "\r\n".join(lines).encode())) as reader:
+    with served(name, core) as server, closing(Reader(server.port, stream_request())) as reader:
         reader.open(WARM_STREAMS)
         warm, began = server.state(), time.perf_counter()
         reader.open(streams - WARM_STREAMS)
@@ -125,7 +114,7 @@ def _run(name: str, streams: int, frames: int, core: Sequence[int]) -> Run:
     )
 
 
-def _delays(server: "_Server", reader: Reader) -> Sequence[float]:
+def _delays(server: Served, reader: Reader) -> Sequence[float]:
     """Send frames one by one, each when all have read the one before; how long each was under way."""
     reader.is_timing = True
     for number in range(1, CALM_FRAMES + 1):
@@ -135,61 +124,10 @@ def _delays(server: "_Server", reader: Reader) -> Sequence[float]:
     return reader.delays
 
 
-def _read_through_a_window(server: "_Server", reader: Reader, frames: int) -> None:
+def _read_through_a_window(server: Served, reader: Reader, frames: int) -> None:
     """Have *frames* sent and read; the next is made when all but the last few have been read by everyone."""
     last = CALM_FRAMES + frames
     for number in range(CALM_FRAMES + 1, last + 1):
         server.send(1)
         reader.read_all_until(number - WINDOW_FRAMES + 1)
     reader.read_all_until(last)
-
-
-class _Server:
-    """The wire to the process that is measured."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._input, self._output = process.stdin, process.stdout
-        port = self._output.readline()
-        if not port:
-            raise RuntimeError("the service did not start; what it said stands above")
-        self.port = int(port)
-
-    def send(self, count: int) -> None:
-        """Have it send so many frames."""
-        self._input.write(f"send {count}\n")
-        self._input.flush()
-
-    def state(self) -> dict[str, float]:
-        """Its memory, and its processor time."""
-        self._input.write("state\n")
-        self._input.flush()
-        state: dict[str, float] = json.loads(self._output.readline())
-        return state
-
-
-@contextmanager
-def _served(name: str, core: Sequence[int]) -> Iterator[_Server]:
-    command = [sys.executable, "-m", "loadtest.served", name]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        _pin(process.pid, core)
-        try:
-            yield _Server(process)
-        finally:
-            assert process.stdin is not None
-            process.stdin.close()
-
-
-def _pin(process: int, core: Sequence[int]) -> None:
-    """Give a process a core of its own, where there is one for it."""
-    if core:
-        os.sched_setaffinity(process, core)
-
-
-def _allow_files(count: int) -> None:
-    """Let this process and its children have that many sockets open, as far as the system permits."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = count if hard == resource.RLIM_INFINITY else min(count, hard)
-    if soft != resource.RLIM_INFINITY and soft < allowed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))

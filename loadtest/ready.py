@@ -25,7 +25,7 @@ from loadtest.figures import Figure, figure, show
 from loadtest.page import Page, Probe
 from progress_service.embedded import embedded_postgres
 from progress_service.jobs.schema import apply_schema, schema_text
-from progress_service.server import Server, listening_socket
+from progress_service.server import listening_socket
 from progress_service.service import opened
 from progress_service.settings import Settings
 
@@ -137,7 +137,7 @@ async def _try_once(dsn: str, writers: "tuple[Connection, Connection]", tally: T
         # They wait in the listening socket's queue, and are the first that the server answers.
         async with Page.opened(port, token) as page, Probe.opened(port) as probe:
             async with opened(settings, dsn) as service, anyio.create_task_group() as tasks:
-                server = Server(service.app, drain=lambda: service.hub.drain("done"), on_start=lambda: None)
+                server = service.server(on_start=lambda: None)
                 tasks.start_soon(server.serve, [listener])
                 has_raced = not await probe.is_ready() and await page.begins_with('"feed":"lost"')
                 if has_raced:

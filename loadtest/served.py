@@ -3,14 +3,18 @@
     python -m loadtest.served ours|plain
 
 It prints the port that it listens on. Then it obeys the lines of its input: `state` is answered with one line
-of JSON (memory, processor time, open streams); `send N` makes N frames, and sends each to every stream.
+of JSON (memory, processor time, open files and streams, how often a stream fell behind); `send N` makes N
+frames, and sends each to every stream. SIGTERM stops it as it stops the real one; other settings come from
+its environment.
 """
 
 import asyncio
 import json
+import signal
+import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import anyio
@@ -64,8 +68,8 @@ async def ours() -> None:
                 assert feed.accept is not None
                 feed.accept([JobReported(job(number), monotonic_clock())])
 
-            server = Server(service.app, drain=lambda: service.hub.drain("done"), on_start=lambda: None)
-            await _obey(server, send, lambda: service.hub.streams)
+            server = service.server(on_start=lambda: None)
+            await _obey(server, send, lambda: {"streams": service.hub.streams, "lags": service.hub.lags})
 
 
 async def plain() -> None:
@@ -76,11 +80,13 @@ async def plain() -> None:
         peer.send(msgspec.to_builtins(job_view(job(number))))
 
     server = Server(peer.app(), drain=lambda: None, on_start=lambda: None)
-    await _obey(server, send, lambda: peer.streams)
+    await _obey(server, send, lambda: {"streams": peer.streams})
 
 
-async def _obey(server: Server, send: Callable[[int], None], streams: Callable[[], int]) -> None:
-    """Serve, and do what the input says until it ends."""
+async def _obey(
+    server: Server, send: Callable[[int], None], streams: Callable[[], Mapping[str, int]]
+) -> None:
+    """Serve, and do what the input says until it ends, or until SIGTERM."""
     process = psutil.Process()
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
@@ -88,7 +94,8 @@ async def _obey(server: Server, send: Callable[[int], None], streams: Callable[[
     )
     with listening_socket("127.0.0.1", 0) as listener:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(server.serve, [listener])
+            tasks.start_soon(_serve, server, listener, tasks.cancel_scope)
+            tasks.start_soon(_stop_on_sigterm, server)
             _say(listener.getsockname()[1])
             sent = 0
             while line := await commands.readline():
@@ -104,9 +111,21 @@ async def _obey(server: Server, send: Callable[[int], None], streams: Callable[[
                             {
                                 "bytes": process.memory_info().rss,
                                 "seconds": time.process_time(),
-                                "streams": streams(),
+                                "files": process.num_fds(),
+                                **streams(),
                             }
                         )
+            server.should_exit = True
+
+
+async def _serve(server: Server, listener: socket.socket, all_else: anyio.CancelScope) -> None:
+    await server.serve([listener])
+    all_else.cancel()
+
+
+async def _stop_on_sigterm(server: Server) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+        async for _ in signals:
             server.should_exit = True
 
 

@@ -8,7 +8,7 @@ import sys
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import anyio
 import typer
@@ -42,7 +42,9 @@ Port = Annotated[int | None, typer.Option(help="The port; 0 takes a free one.", 
 def serve(
     host: Host = None,
     port: Port = None,
-    feed: Annotated[str | None, typer.Option(help="Where changes come from: auto or notify.")] = None,
+    feed: Annotated[
+        str | None, typer.Option(help="How changes come: auto, notify, wal or poll.", show_default="auto")
+    ] = None,
 ) -> None:
     """Serve streams of the database that DATABASE_URL names."""
     settings = Settings(host=host, port=port, feed=feed)
@@ -93,14 +95,19 @@ def demo(
 
 @commands.command()
 def schema(
-    *, apply: Annotated[bool, typer.Option("--apply", help="Apply it to DATABASE_URL instead.")] = False
+    *,
+    apply: Annotated[bool, typer.Option("--apply", help="Apply it to DATABASE_URL instead.")] = False,
+    feed: Annotated[
+        Literal["notify", "wal"] | None,
+        typer.Option(help="Tell of changes by triggers, or spare writers those where the log is read."),
+    ] = None,
 ) -> None:
     """Print schema.sql, which may be applied any number of times."""
     if not apply:
-        typer.echo(schema_text(), nl=False)
+        typer.echo(schema_text(feed), nl=False)
         return
     dsn = Settings().require_database_url()
-    for notice in anyio.run(apply_schema, dsn, schema_text()):
+    for notice in anyio.run(apply_schema, dsn, schema_text(feed)):
         typer.echo(notice, err=True)
     typer.echo("The schema is in place.", err=True)
 

@@ -1,14 +1,32 @@
-"""uvicorn as we need it: streams are told goodbye before the server waits for them to end."""
+"""uvicorn as we need it: it drains, it bounds what a connection may cost, and it always comes to an end."""
 
+import asyncio
+import contextlib
+import logging
+import resource
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Collection, Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
 
-SHUTDOWN_SECONDS_MAX = 10
+from progress_service.protocol import STALL_SECONDS_MAX, Protocol
+
+logger = logging.getLogger(__name__)
+
 BACKLOG = 4096
+
+CLOSE_SECONDS_MAX = 5.0
+"""How long, once all streams have been told to end, their readers may take to read that."""
+
+STOP_SECONDS_MAX = 5
+"""How long what still runs may then take; nothing should."""
+
+LOOK_SECONDS = 0.05
+
+UNSENT_BYTES_MAX = 16_384
+"""What the kernel takes of us beyond what it can send, for each connection."""
 
 
 class ListenError(Exception):
@@ -18,18 +36,30 @@ class ListenError(Exception):
 class Server(uvicorn.Server):
     """A uvicorn server that ends long-lived responses when it is asked to stop.
 
+    It stops within *drain_seconds* and `CLOSE_SECONDS_MAX`, whatever its clients do.
+
     Args:
         app: The ASGI application.
-        drain: Ends every long-lived response; called before the server waits for connections to end.
+        drain: Begins to end every long-lived response; all are to be over within *drain_seconds*.
         on_start: Called once connections are accepted.
+        drain_seconds: How long `drain` may take.
+        trusted_proxies: The addresses and networks whose `X-Forwarded-For` and `-Proto` are believed.
     """
 
-    def __init__(self, app: ASGIApp, *, drain: Callable[[], None], on_start: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        drain: Callable[[], None],
+        on_start: Callable[[], None],
+        drain_seconds: float = 0.0,
+        trusted_proxies: Collection[str] = (),
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 backlog=BACKLOG,
-                http="httptools",
+                http=Protocol,
                 ws="none",
                 lifespan="off",
                 # uvicorn's access log writes the query, and a query may hold a ticket.
@@ -37,23 +67,45 @@ class Server(uvicorn.Server):
                 log_config=None,
                 log_level="warning",
                 server_header=False,
-                timeout_graceful_shutdown=SHUTDOWN_SECONDS_MAX,
+                proxy_headers=bool(trusted_proxies),
+                forwarded_allow_ips=[*trusted_proxies],
+                timeout_graceful_shutdown=STOP_SECONDS_MAX,
             )
         )
         self._drain = drain
+        self._drain_seconds = drain_seconds
         self._on_start = on_start
+        self.is_accepting = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections, and say so."""
         await super().startup(sockets)
+        self.is_accepting = True
         self._on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End the streams, then stop as uvicorn does."""
+        """Accept nobody any more, end the streams, give up on who does not read, and stop as uvicorn does."""
+        self.is_accepting = False
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
         self._drain()
+        connections = self.server_state.connections
+        for connection in list(connections):
+            # One that is idle ends now, and any other with the answer that is under way.
+            connection.shutdown()
+        deadline = time.monotonic() + self._drain_seconds + CLOSE_SECONDS_MAX
+        while connections and time.monotonic() < deadline and not self.force_exit:  # noqa: ASYNC110
+            # uvicorn keeps a set, and tells nobody when it is empty.
+            await asyncio.sleep(LOOK_SECONDS)
+        if connections:
+            logger.info("%d connections did not end by themselves", len(connections))
+        for connection in list(connections):
+            connection.transport.abort()
         await super().shutdown(sockets)
 
-    @contextmanager
+    @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the service, which has more to end than this server."""
         yield
@@ -68,9 +120,31 @@ def listening_socket(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        _bound_stalls(listener)
     except OSError as error:
         raise ListenError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from None
     return listener
+
+
+def _bound_stalls(listener: socket.socket) -> None:
+    """Have the kernel give up on who does not read, also on what it has taken off our hands; Linux only.
+
+    Connections inherit both from their listener: tcp(7), TCP_USER_TIMEOUT and TCP_NOTSENT_LOWAT.
+    """
+    for name, value in (
+        ("TCP_USER_TIMEOUT", round(STALL_SECONDS_MAX * 1000)),
+        ("TCP_NOTSENT_LOWAT", UNSENT_BYTES_MAX),
+    ):
+        if hasattr(socket, name):
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def allow_open_files() -> None:
+    """Raise the soft limit of open files to the hard one: each stream is one, and 1,024 are few."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Where the system has another limit besides, such as macOS, it stays as it is.
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def address_of(listener: socket.socket) -> str:

@@ -4,7 +4,7 @@ import logging
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -14,21 +14,24 @@ from starlette.types import ASGIApp
 
 from progress_service.api.access import Access, AccessPolicy
 from progress_service.api.cors import Origins
+from progress_service.api.denials import Denials
 from progress_service.api.history import History
 from progress_service.api.hosts import Hosts
 from progress_service.api.jobs import Jobs
+from progress_service.api.limits import Addresses, CommandLimit, StreamLimits
 from progress_service.api.operations import Operations
+from progress_service.api.renewals import Renewals
 from progress_service.api.routes import application
 from progress_service.api.sessions import Sessions
 from progress_service.api.stream import StreamRoute
 from progress_service.core.board import Board
 from progress_service.core.model import Instant
+from progress_service.feeds.auto import chosen_feed
 from progress_service.feeds.feed import Feed
-from progress_service.feeds.notify import NotifyFeed
 from progress_service.jobs.reaper import Reaper
 from progress_service.jobs.store import JobStore
-from progress_service.server import Server, address_of, listening_socket
-from progress_service.settings import Settings
+from progress_service.server import Server, address_of, allow_open_files, listening_socket
+from progress_service.settings import Settings, SettingsError
 from progress_service.streams.beat import Beat
 from progress_service.streams.hub import Hub
 from progress_service.streams.publisher import Publisher
@@ -56,6 +59,7 @@ class Service:
         *,
         reaper: Reaper | None = None,
     ) -> None:
+        self._settings = settings
         self.feed = feed
         self.reaper = reaper
         self.beat = Beat(monotonic_clock)
@@ -74,25 +78,69 @@ class Service:
         )
         self.publisher.publish_to(self.hub)
         origins = Origins(settings.allowed_origins)
-        access = Access(access_policy(settings), origins)
+        self.denials = Denials(settings.denied_subjects_file, end_streams=self._end_streams)
+        access = Access(access_policy(settings), origins, denies=self.denials.denies)
         self.app: ASGIApp = application(
-            jobs=Jobs(access, store, snapshot=self.publisher.snapshot_view, estimate=self.publisher.estimate),
+            jobs=Jobs(
+                access,
+                store,
+                limit=CommandLimit(settings.commands_per_minute_max),
+                snapshot=self.publisher.snapshot_view,
+                estimate=self.publisher.estimate,
+            ),
             history=History(access, store),
             sessions=Sessions(access, origins),
-            operations=Operations(lambda: self.publisher.feed_state),
-            stream=StreamRoute(access, origins, self.hub, streams_per_user_max=settings.streams_per_user_max),
+            operations=Operations(
+                lambda: (self.publisher.feed_kind, self.publisher.feed_state),
+                is_draining=lambda: self.hub.is_draining,
+            ),
+            renewals=Renewals(access, self.hub),
+            stream=StreamRoute(
+                access,
+                origins,
+                self.hub,
+                limits=stream_limits(settings),
+                addresses=Addresses(settings.trusted_proxies),
+            ),
             origins=origins,
             hosts=Hosts(settings.allowed_hosts),
             more=more_routes,
         )
 
+    def server(self, *, on_start: Callable[[], None]) -> Server:
+        """What listens for it, and drains it in the end; *on_start* is called once it accepts connections."""
+        seconds = self._settings.drain_seconds
+        return Server(
+            self.app,
+            drain=lambda: self.hub.drain("shutdown", seconds),
+            on_start=on_start,
+            drain_seconds=seconds,
+            trusted_proxies=self._settings.trusted_proxies,
+        )
+
+    def _end_streams(self, users: Collection[str]) -> None:
+        for user_id in users:
+            self.hub.expire_user(user_id)
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Follow the feed, keep every deadline and end what hangs, until left."""
+        """Follow the feed, keep every deadline and end what hangs, until left.
+
+        Raises:
+            SettingsError: The list of the denied cannot be read.
+        """
+        try:
+            self.denials.load()
+        except OSError as error:
+            name = "PROGRESS_DENIED_SUBJECTS_FILE"
+            raise SettingsError(
+                f"{name} is {str(self.denials.path)!r}, which cannot be read: {error}"
+            ) from None
         async with anyio.create_task_group() as tasks:
             await tasks.start(self.hub.run)
             tasks.start_soon(self.beat.run)
             tasks.start_soon(self.feed.run, self.publisher.accept)
+            tasks.start_soon(self.denials.run)
             if self.reaper is not None:
                 tasks.start_soon(self.reaper.run)
             yield
@@ -116,6 +164,15 @@ def access_policy(settings: Settings) -> AccessPolicy:
     )
 
 
+def stream_limits(settings: Settings) -> StreamLimits:
+    """What the settings say about the number of streams."""
+    return StreamLimits(
+        per_user_max=settings.streams_per_user_max,
+        per_address_max=settings.streams_per_address_max,
+        total_max=settings.streams_max,
+    )
+
+
 def monotonic_clock() -> Instant:
     """The clock of deadlines."""
     return Instant(time.monotonic())
@@ -131,7 +188,7 @@ async def opened(
     settings: Settings, dsn: str, more_routes: Sequence[BaseRoute] = ()
 ) -> AsyncIterator[Service]:
     """A service on the database *dsn*, running but not yet listening."""
-    feed = NotifyFeed(dsn, clock=monotonic_clock, linger_seconds=settings.linger_seconds)
+    feed = chosen_feed(settings.feed, dsn, clock=monotonic_clock, linger_seconds=settings.linger_seconds)
     reaper = Reaper(
         dsn,
         pending_seconds_max=settings.pending_seconds_max,
@@ -148,6 +205,8 @@ async def serve(
 ) -> None:
     """Answer requests until SIGTERM or SIGINT, then end every stream and stop; a second signal hurries.
 
+    SIGHUP has the list of the denied read again, where there is one.
+
     Args:
         service: One that is running.
         host: The address to listen on.
@@ -157,22 +216,24 @@ async def serve(
     Raises:
         ListenError: The address cannot be had.
     """
+    allow_open_files()
     with listening_socket(host, port) as listener:
         address = address_of(listener)
-        server = Server(
-            service.app,
-            drain=lambda: service.hub.drain("shutdown"),
-            on_start=lambda: on_start(address),
-        )
+        server = service.server(on_start=lambda: on_start(address))
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_stop_on_signal, server)
+            tasks.start_soon(_heed_signals, server, service.denials)
             await server.serve([listener])
             tasks.cancel_scope.cancel()
 
 
-async def _stop_on_signal(server: Server) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+async def _heed_signals(server: Server, denials: Denials) -> None:
+    # Without a list SIGHUP keeps its meaning, which is that the terminal has gone.
+    more = () if denials.path is None else (signal.SIGHUP,)
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, *more) as signals:
         async for number in signals:
+            if number == signal.SIGHUP:
+                denials.reload()
+                continue
             logger.info("%s: ending", signal.Signals(number).name)
             server.force_exit = server.should_exit
             server.should_exit = True

@@ -7,9 +7,11 @@ is unknown, out of range or contradictory stops the start with one line that nam
 
 import difflib
 import hmac
+import ipaddress
 import re
 import secrets
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
 import jwt
@@ -104,6 +106,20 @@ _KeptSeconds = Annotated[float, AfterValidator(_kept_seconds)]
 _Hosts = Annotated[_Names, _must_be("like app.example.com or *.example.com", rf"(\*\.)?{_HOST}")]
 
 
+def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuses a part that is neither an address nor a network."""
+    for text in value:
+        try:
+            ipaddress.ip_network(text)
+        except ValueError:
+            right = "addresses or networks, such as 10.0.0.7 or 10.0.0.0/8 (whose host bits are 0)"
+            raise ValueError(f"has {_shown(text)}; it must be {right}") from None
+    return value
+
+
+_Networks = Annotated[_Names, AfterValidator(_networks)]
+
+
 class Settings(BaseSettings):
     """The settings of one process; each is described where it stands.
 
@@ -136,8 +152,8 @@ class Settings(BaseSettings):
     port: int = Field(default=8080, ge=0, le=65535)
     """The TCP port; 0 lets the system choose a free one."""
 
-    feed: Literal["auto", "notify"] = "auto"
-    """Where changes come from: auto chooses, notify is LISTEN and NOTIFY."""
+    feed: Literal["auto", "notify", "wal", "poll"] = "auto"
+    """How changes come: auto takes notify if that works, wal reads the log, poll asks every second."""
 
     jwt_secret: SecretStr | None = None
     """The secret that access tokens are signed with (HS256, HS384, HS512)."""
@@ -186,6 +202,24 @@ class Settings(BaseSettings):
 
     streams_per_user_max: int = Field(default=20, ge=1, le=10_000)
     """How many streams one user may have open in one process."""
+
+    streams_per_address_max: int = Field(default=1_000, ge=1, le=1_000_000)
+    """How many streams one address (of IPv6: one /64) may have open in one process; proxies do not count."""
+
+    streams_max: int = Field(default=20_000, ge=1, le=1_000_000)
+    """How many streams one process may have open in all; each costs about 12 KB and a descriptor."""
+
+    commands_per_minute_max: int = Field(default=120, ge=1, le=60_000)
+    """How many commands on jobs one user may give in a minute, in one process."""
+
+    trusted_proxies: _Networks = ("127.0.0.1", "::1")
+    """The proxies whose X-Forwarded-For and X-Forwarded-Proto are believed: addresses or networks."""
+
+    denied_subjects_file: Path | None = None
+    """A file with users whose tokens are refused, one `sub` a line; read again when it changes."""
+
+    drain_seconds: float = Field(default=5.0, ge=0, le=60)
+    """Over how long the ends of streams are spread when the process stops; less where there are few."""
 
     pending_seconds_max: float = Field(default=86_400.0, ge=0, le=315_360_000)
     """How long a job may wait for a worker before it fails; 0 is for ever."""

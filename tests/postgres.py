@@ -7,6 +7,7 @@ import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 from uuid import UUID
 
 import anyio
@@ -26,6 +27,19 @@ def dsn_of(dsn: str, database: str) -> str:
     return re.sub(r"@/[^?]*", f"@/{database}", dsn)
 
 
+def database_of(dsn: str) -> str:
+    """The name of the database that *dsn* leads to."""
+    return dsn.partition("@/")[2].partition("?")[0]
+
+
+def socket_of(dsn: str) -> str:
+    """The Unix socket that *dsn* leads to."""
+    host, port = (re.search(rf"[?&]{name}=([^&]*)", dsn) for name in ("host", "port"))
+    assert host is not None
+    assert port is not None
+    return f"{unquote(host[1])}/.s.PGSQL.{port[1]}"
+
+
 @contextmanager
 def database(server_dsn: str, *, template: str = "template1") -> Iterator[str]:
     """Make a database like *template*, give its DSN, and drop it in the end, whoever is still connected."""
@@ -35,6 +49,12 @@ def database(server_dsn: str, *, template: str = "template1") -> Iterator[str]:
     try:
         yield dsn_of(server_dsn, name)
     finally:
+        # Whoever reads the log keeps the database from being dropped, even by force.
+        _execute(
+            server_dsn,
+            "SELECT pg_terminate_backend(active_pid, 10000) FROM pg_replication_slots "  # noqa: S608
+            f"WHERE database = '{name}'",
+        )
         _execute(server_dsn, f"DROP DATABASE {name} WITH (FORCE)")
 
 
@@ -43,7 +63,7 @@ def database_with_schema(server_dsn: str) -> Iterator[str]:
     """Make a database with the schema, and give its name."""
     with database(server_dsn) as dsn:
         asyncio.run(apply_schema(dsn, schema_text()))
-        yield dsn.partition("@/")[2].partition("?")[0]
+        yield database_of(dsn)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import httpx
 import jwt
 
 from progress_service.server import Server, address_of, listening_socket
-from progress_service.service import Service, opened
+from progress_service.service import Service, opened, serve
 from progress_service.settings import Settings
 from tests.event_stream import Event, EventStreamReader
 
@@ -28,6 +28,8 @@ class Running:
     address: str
     service: Service
     http: httpx.AsyncClient
+    server: Server
+    stopped: anyio.Event
 
 
 @asynccontextmanager
@@ -42,11 +44,41 @@ async def running(dsn: str, **flags: Any) -> AsyncIterator[Running]:
             httpx.AsyncClient(base_url=address, timeout=WAIT_SECONDS_MAX) as http,
         ):
             started = anyio.Event()
-            server = Server(service.app, drain=lambda: service.hub.drain("shutdown"), on_start=started.set)
-            tasks.start_soon(server.serve, [listener])
+            server = service.server(on_start=started.set)
+            stopped = anyio.Event()
+
+            async def serve() -> None:
+                await server.serve([listener])
+                stopped.set()
+
+            tasks.start_soon(serve)
             await started.wait()
-            yield Running(address, service, http)
+            yield Running(address, service, http, server, stopped)
             server.should_exit = True
+
+
+@asynccontextmanager
+async def heeding_signals(dsn: str, **flags: Any) -> AsyncIterator[tuple[httpx.AsyncClient, anyio.Event]]:
+    """As `running`, but as a process runs it: signals count, and the event tells its end."""
+    settings = Settings(_env_file=None, jwt_secret=SECRET, **flags)
+    address: list[str] = []
+    started, ended = anyio.Event(), anyio.Event()
+
+    def note(at: str) -> None:
+        address.append(at)
+        started.set()
+
+    async with opened(settings, dsn) as service, anyio.create_task_group() as tasks:
+
+        async def run() -> None:
+            await serve(service, host="127.0.0.1", port=0, on_start=note)
+            ended.set()
+
+        tasks.start_soon(run)
+        await started.wait()
+        async with httpx.AsyncClient(base_url=address[0], timeout=WAIT_SECONDS_MAX) as http:
+            yield http, ended
+        tasks.cancel_scope.cancel()
 
 
 @asynccontextmanager

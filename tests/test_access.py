@@ -9,6 +9,7 @@ import re
 import threading
 import time
 import warnings
+import zlib
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -177,6 +178,17 @@ def _with_another_payload(text: str) -> str:
     return f"{head}.{other}.{signature}"
 
 
+def _signed(head: bytes, claims: bytes) -> str:
+    """A token of two texts, rightly signed."""
+    signed = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in (head, claims))
+    digest = hmac.digest(SECRET, signed, "sha256")
+    return f"{signed.decode()}.{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
+
+
+DEFLATED = _signed(b'{"alg":"HS256","zip":"DEF"}', zlib.compress(json.dumps(CLAIMS).encode()))
+DEEP_HEADER = _signed(b"[" * 5_000, b"{}")
+DEEP_CLAIMS = _signed(b'{"alg":"HS256"}', b'{"x":' * 1_100)
+TWO_ALGORITHMS = _signed(b'{"alg":"HS256","alg":"none"}', json.dumps(CLAIMS).encode())
 # The token, the slug of the refusal's type, and what the reason must say.
 HOSTILE = [
     ("", "token-malformed", "Bearer <token>"),
@@ -225,6 +237,19 @@ HOSTILE = [
     (token(CLAIMS | {"sub": "{" + USER_ID + "}"}), "token-subject", "UUID"),
     (token(CLAIMS | {"sub": USER_ID + "\n"}), "token-subject", "UUID"),
     (token(CLAIMS | {"sub": "٦" + USER_ID[1:]}), "token-subject", "UUID"),
+    (token("a.nested.jwt", cty="JWT"), "token-malformed", "cannot be decoded"),
+    (DEFLATED, "token-malformed", "cannot be decoded"),
+    (token(jwk={"kty": "oct", "k": "YXR0YWNrZXI"}, key=b"attacker" * 4), "token-signature", "another key"),
+    (token(jku="https://evil.example/keys", key=b"attacker" * 4), "token-signature", "another key"),
+    (token(x5u="https://evil.example/cert", key=b"attacker" * 4), "token-signature", "another key"),
+    (token(kid="../../../../dev/null", key=b"\0" * 32), "token-signature", "another key made it"),
+    (token(kid="' UNION SELECT 'attacker", key=b"attacker" * 4), "token-signature", "another key made it"),
+    (token(key=b""), "token-signature", "another key made it"),
+    (token(alg=["HS256"]), "token-algorithm", "something unknown"),
+    (token(alg=None), "token-algorithm", "something unknown"),
+    (DEEP_HEADER, "token-malformed", "not a JSON object"),
+    (DEEP_CLAIMS, "token-malformed", "cannot be decoded"),
+    (TWO_ALGORITHMS, "token-algorithm", "alg is none"),
     (token(typ="logout+jwt"), "token-kind", "JWT or at+jwt"),
     (token(typ=["JWT"]), "token-kind", "JWT or at+jwt"),
 ]
@@ -699,6 +724,12 @@ async def test_a_key_that_is_known_is_used_without_waiting(key_server: KeyServer
         (rs256("rsa", rsa.generate_private_key(65537, 2048)), "token-signature", "another key"),
         (rs256(None), "token-key", "no kid"),
         (rs256("unheard of"), "token-key", "No key at the JWKS URL"),
+        (rs256("../rsa"), "token-key", "No key at the JWKS URL"),
+        (rs256("rsa\0"), "token-key", "No key at the JWKS URL"),
+        (rs256("r" * 5_000), "token-key", "No key at the JWKS URL"),
+        (bearer(token(alg="RS256", kid=["rsa"])), "token-key", "no kid"),
+        (bearer(token(alg="RS256", kid={"rsa": 1})), "token-key", "no kid"),
+        (bearer(token(alg="RS256", kid=None)), "token-key", "no kid"),
         (bearer(token(key=_rsa_public_pem(), kid="rsa")), "token-signature", "another key"),
         (bearer(token(alg="RS256", key=_rsa_public_pem(), kid="rsa")), "token-signature", "another key"),
         (bearer(token(alg="PS256", kid="rsa")), "token-algorithm", "HS256 or RS256 or ES256"),

@@ -170,6 +170,15 @@ def test_an_active_job_that_a_snapshot_left_out_may_come_back_with_the_next(boar
     assert [*board.apply(SnapshotTaken((report(row),), ANY_TIME))] == [Change(row, is_urgent=True)]
 
 
+def test_a_late_report_does_not_bring_back_what_a_snapshot_took_away(board: Board) -> None:
+    """A row that was truncated away would be shown as at work until the next snapshot, days later."""
+    row = job(revision=3)
+    board.apply(report(row))
+    board.apply(SnapshotTaken((), ANY_TIME))
+    assert not board.apply(report(row, at=ANY_TIME + 7))
+    assert board.apply(report(job(revision=4), at=ANY_TIME + 8))
+
+
 def test_a_new_life_is_not_an_illegal_move(board: Board) -> None:
     """A row may be deleted and made anew while nobody listens: `created_at` tells that nothing moved."""
     board.apply(report(job(revision=1, status=Status.COMPLETED)))

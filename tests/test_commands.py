@@ -25,6 +25,7 @@ NEW = """
     VALUES ($1, 'Leads', $2, $3, CASE WHEN $4 THEN gen_random_uuid() END, now(), 600, $5) RETURNING id
 """
 COMMANDS = ("pause", "resume", "cancel")
+NO_JOB = "7d0f8c52-6f0e-4b7e-9a53-0d5c2d1c8a11"
 
 # What stands in the row, and for each command: the answer, and then the row's status and request.
 LEASED: dict[tuple[str, str | None], dict[str, tuple[int, str, str | None]]] = {
@@ -299,10 +300,10 @@ async def test_a_body_may_be_left_out(dsn: str, headers: dict[str, str], content
     [
         ("POST", "/v1/jobs/not-a-uuid/pause", 400),
         ("POST", "/v1/jobs/%00/pause", 400),
-        ("POST", f"/v1/jobs/{uuid4()}/explode", 404),
-        ("POST", f"/v1/jobs/{uuid4()}/PAUSE", 404),
-        ("GET", f"/v1/jobs/{uuid4()}/pause", 405),
-        ("DELETE", f"/v1/jobs/{uuid4()}/cancel", 405),
+        ("POST", f"/v1/jobs/{NO_JOB}/explode", 404),
+        ("POST", f"/v1/jobs/{NO_JOB}/PAUSE", 404),
+        ("GET", f"/v1/jobs/{NO_JOB}/pause", 405),
+        ("DELETE", f"/v1/jobs/{NO_JOB}/cancel", 405),
     ],
 )
 async def test_a_strange_address_is_a_problem(dsn: str, method: str, path: str, status: int) -> None:

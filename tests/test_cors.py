@@ -216,6 +216,36 @@ def test_a_cookie_counts_only_for_trusted_pages(
         assert "PROGRESS_ALLOWED_ORIGINS" in caught.value.detail
 
 
+@pytest.mark.parametrize(
+    ("origin", "site", "trusted"),
+    [
+        (f"http://{HOST}", "same-origin", True),
+        (f"http://{HOST}", None, True),
+        (LISTED, "cross-site", True),
+        (LISTED, "same-site", True),
+        (f"http://{HOST}", "cross-site", False),  # The plain page of a name that is ours by TLS alone.
+        (f"http://{HOST}", "same-site", False),
+        (FOREIGN, "same-origin", False),
+        (None, "same-origin", False),
+    ],
+)
+def test_a_command_has_to_come_from_where_the_browser_says(
+    origin: str | None,
+    site: str | None,
+    trusted: bool,  # noqa: FBT001 -- A column of the table.
+) -> None:
+    """Origin and Sec-Fetch-Site are the browser's word; where they differ, neither is believed."""
+    headers = {"origin": origin, "sec-fetch-site": site}
+    given = {name: value for name, value in headers.items() if value is not None}
+    scope = request_scope("POST", "http", host=HOST)
+    scope["headers"] += [(name.encode(), value.encode()) for name, value in given.items()]
+    if trusted:
+        ORIGINS.require_trusted(scope)
+        return
+    with pytest.raises(Problem, match="403"):
+        ORIGINS.require_trusted(scope)
+
+
 def test_an_endless_origin_is_not_echoed_in_full() -> None:
     """A refusal must not become a mirror for whatever is sent."""
     with pytest.raises(Problem) as caught:

@@ -196,7 +196,10 @@ def test_a_compact_event_is_read_as_it_was_written(row: Job | None, totals: Tota
             frames.feed_event(FeedState.LOST, datetime(2024, 2, 29, 12, 0, 0, 250_000, UTC)),
             Event("feed", '{"state":"lost","since":"2024-02-29T12:00:00.250000Z"}'),
         ),
-        (frames.expiring_event(BIRTH), Event("expiring", '{"at":"2024-02-29T12:00:00Z"}')),
+        (
+            frames.expiring_event(BIRTH, "s-1"),
+            Event("expiring", '{"at":"2024-02-29T12:00:00Z","stream":"s-1"}'),
+        ),
         (frames.expired_event(BIRTH), Event("expired", '{"at":"2024-02-29T12:00:00Z"}')),
         (frames.bye_event("drain", 2500), Event("bye", '{"reason":"drain","retry_ms":2500}', retry_ms=2500)),
     ],

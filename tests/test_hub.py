@@ -1,6 +1,8 @@
 """Fan-out: every stream gets every frame, and one that stalls costs the others nothing."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
 
 import anyio
 import pytest
@@ -238,6 +240,7 @@ async def test_draining_says_goodbye_to_everybody_also_to_those_who_are_behind()
         slow.stall()
         hall.hub.push("grace", {View.FULL: b"frame"})
         hall.hub.drain("shutdown")
+        hall.pass_time(0)
         slow.drain()
         await until(lambda: hall.hub.streams == 0)
 
@@ -248,4 +251,130 @@ async def test_draining_says_goodbye_to_everybody_also_to_those_who_are_behind()
             assert '"reason":"shutdown"' in event.data
             assert stream.retry_ms is not None
             assert 500 <= stream.retry_ms <= 5_000
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_drain_is_spread_evenly_over_its_time() -> None:
+    """Ten thousand browsers that come back in one second are what takes the next process down."""
+    hall = Hall()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(hall.hub.run)
+        sockets = [await opened(hall, tasks, user_id=f"user {number % 7}") for number in range(3_000)]
+        hall.hub.drain("shutdown", seconds=20.0)
+        ended = [0]
+        for _ in range(20):
+            hall.pass_time(1.0)
+            ended.append(sum(socket.is_ended for socket in sockets))
+        assert [now - before for before, now in pairwise(ended)] == pytest.approx([150] * 20, abs=1)
+        assert len({socket.received[-1] for socket in sockets}) > 1_000
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_drain_of_few_streams_does_not_take_its_whole_time() -> None:
+    """Whoever stops a service that hardly anybody uses should not have to wait."""
+    hall = Hall()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(hall.hub.run)
+        sockets = [await opened(hall, tasks) for _ in range(10)]
+        hall.hub.drain("shutdown", seconds=60.0)
+        hall.pass_time(0.1)
+        assert all(socket.is_ended for socket in sockets)
+        tasks.cancel_scope.cancel()
+
+
+def told(socket: Socket, name: str) -> list[Any]:
+    """The data of all events of that name."""
+    events = EventStreamReader().feed(b"".join(socket.received).replace(b"full", b"full\n\n"))
+    return [event.json() for event in events if event.type == name]
+
+
+async def test_a_stream_that_is_renewed_goes_on_and_misses_nothing() -> None:
+    """A minute's token must not mean a reconnect a minute."""
+    hall = Hall()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(hall.hub.run)
+        socket = await opened(hall, tasks, seconds=60)
+        for second in range(600):
+            hall.pass_time(1.0)
+            hall.hub.push("ada", {View.FULL: b"frame %d\n\n" % second})
+            warnings = told(socket, "expiring")
+            if len(warnings) * 30 == second + 1:
+                end = DAY + timedelta(seconds=second + 1 + 60)
+                assert hall.hub.renew(warnings[-1]["stream"], "ada", end) == end
+
+        assert [frame for frame in socket.received if frame.startswith(b"frame")] == [
+            b"frame %d\n\n" % second for second in range(600)
+        ]
+        assert len(told(socket, "expiring")) == 20
+        assert len({warning["stream"] for warning in told(socket, "expiring")}) == 1
+        assert hall.snapshots == 1
+        hall.pass_time(60.0)
+        await until(lambda: hall.hub.streams == 0)
+        assert told(socket, "expired") == [{"at": "2026-11-23T20:11:00Z"}]
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_renewal_is_for_ones_own_stream_and_never_shortens_it() -> None:
+    """An id that leaks must be worth nothing, and an older token must not end what a newer one opened."""
+    hall = Hall()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(hall.hub.run)
+        socket = await opened(hall, tasks, seconds=20)
+        hall.pass_time(0.0)
+        (warning,) = told(socket, "expiring")
+        end = DAY + timedelta(seconds=20)
+        assert hall.hub.renew(warning["stream"], "grace", end + timedelta(hours=1)) is None
+        assert hall.hub.renew("unheard of", "ada", end + timedelta(hours=1)) is None
+        assert hall.hub.renew(warning["stream"], "ada", end - timedelta(seconds=5)) == end
+        hall.pass_time(20.0)
+        await until(lambda: hall.hub.streams == 0)
+        assert socket.is_ended
+        assert hall.hub.renew(warning["stream"], "ada", end + timedelta(hours=1)) is None
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_warning_that_a_slow_reader_missed_comes_with_its_snapshot() -> None:
+    """Who was not warned cannot renew, and would be cut off."""
+    hall = Hall()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(hall.hub.run)
+        socket = await opened(hall, tasks, seconds=40)
+        socket.stall()
+        hall.hub.push("ada", {View.FULL: b"frame\n\n"})
+        hall.pass_time(15.0)
+        socket.drain()
+        await until(lambda: bool(told(socket, "expiring")))
+        assert len(told(socket, "expiring")) == 1
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_user_who_is_denied_is_gone_at_once() -> None:
+    """Everybody else's streams go on."""
+    hall = Hall()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(hall.hub.run)
+        denied = [await opened(hall, tasks), await opened(hall, tasks)]
+        stays = await opened(hall, tasks, user_id="grace")
+        hall.hub.expire_user("ada")
+        hall.hub.expire_user("nobody")
+        await until(lambda: hall.hub.streams == 1)
+        assert [len(told(socket, "expired")) for socket in [*denied, stays]] == [1, 1, 0]
+        tasks.cancel_scope.cancel()
+
+
+async def test_nothing_follows_a_farewell_however_slowly_it_is_read(caplog: pytest.LogCaptureFixture) -> None:
+    """A server takes it for a mistake and logs it, for each of a thousand stalled readers."""
+    hall = Hall()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(hall.hub.run)
+        slow = await opened(hall, tasks)
+        slow.stall()
+        hall.hub.drain("shutdown")
+        hall.pass_time(0)
+        hall.hub.push("ada", {View.FULL: b"frame"})
+        slow.drain()
+        await until(lambda: hall.hub.streams == 0)
+
+        assert [b"bye" in frame for frame in slow.received] == [False, True]
+        assert caplog.text == ""
         tasks.cancel_scope.cancel()

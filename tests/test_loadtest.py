@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+SLOW = ["slow", "--stalled", "20", "--readers", "3", "--frames", "20", "--runs", "1", "--drain-seconds", "0"]
+
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
@@ -13,6 +15,9 @@ import pytest
         (["board", "--jobs", "200", "--facts", "2000", "--runs", "1"], "apply, 200 jobs"),
         (["fanout", "--streams", "30", "--frames", "8", "--runs", "1"], "ours / plain: memory"),
         (["ready", "--times", "3"], "commit to frame"),
+        (["drain", "--streams", "150", "--seconds", "1"], "from SIGTERM to the last end"),
+        (SLOW, "descriptors free"),
+        (["renew", "--streams", "3", "--seconds", "3", "--token-seconds", "31"], "renewals of each"),
         (["chaos", "--faults", "11", "--browsers", "20"], "foreign rows"),
     ],
 )
@@ -30,5 +35,5 @@ def test_the_programs_are_listed() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "loadtest", "--help"], capture_output=True, text=True, check=True
     )
-    for name in ("advance", "board", "fanout", "ready"):
+    for name in ("advance", "board", "drain", "fanout", "ready", "renew", "slow"):
         assert f"python -m loadtest {name}" in done.stdout

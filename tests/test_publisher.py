@@ -12,7 +12,7 @@ from progress_service.core.board import Board
 from progress_service.core.events import FeedState, FeedTurned, JobDeleted, JobReported, SnapshotTaken
 from progress_service.core.model import Job, Progress, Status
 from progress_service.streams.beat import Beat
-from progress_service.streams.publisher import Publisher
+from progress_service.streams.publisher import DEAF_SECONDS, Publisher
 from progress_service.wire.frames import View
 from tests.event_stream import EventStreamReader
 from tests.virtual_clock import VirtualClock
@@ -186,6 +186,31 @@ def test_a_row_that_was_deleted_is_removed_at_once(desk: Desk) -> None:
     assert len(flush) == 2
 
 
+def test_a_job_that_is_deleted_as_soon_as_it_ended_is_told_to_have_ended(desk: Desk) -> None:
+    """Whoever waits for the end would otherwise only see that the job is gone."""
+    desk.report(JOB)
+    desk.listeners.flushes()
+    ended = JobReported(moved(10, 2, Status.COMPLETED), desk.clock.now, 0.0)
+    desk.publisher.accept([ended, JobDeleted("job-1", "ada", 2, desk.clock.now)])
+
+    (flush,) = desk.listeners.flushes()
+    assert [name for name, _ in flush] == ["job", "removed", "totals"]
+    assert flush[0][1]["status"] == "completed"
+
+
+def test_who_comes_within_an_interval_is_not_told_of_the_time_before(desk: Desk) -> None:
+    """A page that was loaded again would show a job that was deleted meanwhile."""
+    desk.report(JOB)
+    desk.report(moved(1, 2))
+    desk.listeners.flushes()
+    watched, desk.listeners.watched = desk.listeners.watched, []
+    desk.publisher.accept([JobDeleted("job-1", "ada", 2, desk.clock.now)])
+    desk.listeners.watched = watched
+    desk.pass_time(FLUSH_SECONDS)
+
+    assert desk.listeners.flushes() == []
+
+
 def test_nothing_is_made_for_users_whom_nobody_watches() -> None:
     """The board holds everybody; encoding for everybody would cost most of a core."""
     desk = Desk(("grace", View.FULL))
@@ -352,3 +377,34 @@ def test_while_the_feed_is_lost_no_job_is_said_to_hang(rhythmic: Desk) -> None:
     rhythmic.publisher.accept([FeedTurned(FeedState.LIVE, rhythmic.clock.now)])
     rhythmic.pass_time(10)
     assert stalled(rhythmic) == [True]
+
+
+def test_who_comes_while_the_feed_is_lost_is_told_of_a_job_that_hangs_once_it_is_back() -> None:
+    """One page would warn, and another one beside it would not, until the job moves or for ever."""
+    desk = Desk()
+    for second in range(1, 11):
+        desk.pass_time(1)
+        desk.report(moved(second % 10, 1 + second))
+    desk.pass_time(60)
+    desk.listeners.watched = [("ada", View.FULL)]
+    assert not desk.publisher.snapshot_view("ada").jobs[0].stalled
+    desk.publisher.accept([FeedTurned(FeedState.LIVE, desk.clock.now)])
+    desk.pass_time(DEAF_SECONDS)
+
+    assert stalled(desk) == [True]
+
+
+def test_a_job_that_goes_faster_is_said_to_hang_sooner(desk: Desk) -> None:
+    """What was thought of its rhythm long ago would have the warning come minutes late."""
+    desk.publisher.accept([FeedTurned(FeedState.LIVE, desk.clock.now)])
+    desk.report(JOB)
+    for step, pause_seconds in enumerate([5.0, 12.0] + [1.0] * 7):
+        desk.pass_time(pause_seconds)
+        desk.report(moved(1 + step, 2 + step))
+    desk.pass_time(FLUSH_SECONDS)
+    desk.listeners.flushes()
+    seconds_left = desk.publisher.board.stalls_at("job-1") - desk.clock.now
+    assert seconds_left < 12
+    desk.pass_time(seconds_left)
+
+    assert stalled(desk) == [True]

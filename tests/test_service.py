@@ -4,11 +4,13 @@ import json
 import logging
 from uuid import UUID, uuid4
 
+import anyio
 import httpx
 import pytest
 
 from tests.postgres import connected, new_user
 from tests.running import bearer, ready, running, token, until_ready, watching
+from tests.wire import wired
 
 pytestmark = pytest.mark.anyio
 
@@ -177,9 +179,9 @@ async def test_another_sites_page_may_read_only_if_it_is_listed(dsn: str) -> Non
         (("GET", "/v1/stream?view=full&view=compact"), 400, "full or compact"),
         (("POST", "/v1/stream"), 405, "GET is"),
         (("GET", "/v1/jobs/not-a-uuid"), 400, "not a UUID"),
-        (("GET", f"/v1/jobs/{uuid4()}"), 404, "You have no job"),
+        (("GET", "/v1/jobs/7d0f8c52-6f0e-4b7e-9a53-0d5c2d1c8a11"), 404, "You have no job"),
         (("GET", "/v1/elsewhere"), 404, "nothing at this address"),
-        (("PUT", "/v1/jobs"), 405, "PUT is not possible here"),
+        (("PUT", "/v1/jobs"), 405, "PUT is not possible here; GET, HEAD, POST is."),
         (("POST", "/v1/jobs", "text/plain", b"{}"), 415, "application/json"),
         (("POST", "/v1/jobs", "application/json", b"{"), 400, "truncated"),
         (("POST", "/v1/jobs", "application/json", b""), 400, "truncated"),
@@ -210,6 +212,21 @@ async def test_bad_input_is_answered_with_what_would_be_right(
         problem = answer.json()
         assert problem["status"] == status
         assert said in problem["detail"]
+
+
+async def test_a_body_that_is_cut_off_is_no_error_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    """A phone that loses its network in the middle of a request must not wake whoever watches the log."""
+    authorization = bearer(uuid4())["Authorization"]
+    head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n"
+    async with running("postgresql://nobody@127.0.0.1:1/nothing") as service:
+        async with wired(service.address) as wire:
+            await wire.send(f"{head}Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{{".encode())
+            while not service.server.server_state.tasks:
+                await anyio.lowlevel.checkpoint()
+        with anyio.fail_after(10):
+            while service.server.server_state.tasks:
+                await anyio.lowlevel.checkpoint()
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_only_our_own_names_are_answered_to(dsn: str) -> None:

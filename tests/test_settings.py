@@ -37,6 +37,10 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert settings.feed == "auto"
     assert (settings.linger_seconds, settings.flush_seconds, settings.heartbeat_seconds) == (5.0, 0.1, 15.0)
     assert (settings.streams_per_user_max, settings.ticket_seconds) == (20, 30.0)
+    assert (settings.streams_per_address_max, settings.streams_max) == (1_000, 20_000)
+    assert (settings.commands_per_minute_max, settings.drain_seconds) == (120, 5.0)
+    assert settings.trusted_proxies == ("127.0.0.1", "::1")
+    assert settings.denied_subjects_file is None
     assert settings.cookie_samesite == "lax"
     assert (settings.pending_seconds_max, settings.history_seconds) == (86_400.0, 0.0)
 
@@ -109,9 +113,15 @@ def test_an_empty_value_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None
         ("PROGRESS_HISTORY_SECONDS", "for ever", "a number from 0 to 315360000"),
         ("PROGRESS_PORT", "80.5", "a whole number from 0 to 65535"),
         ("PROGRESS_STREAMS_PER_USER_MAX", "0", "a whole number from 1 to 10000"),
+        ("PROGRESS_STREAMS_PER_ADDRESS_MAX", "0", "a whole number from 1 to 1000000"),
+        ("PROGRESS_STREAMS_MAX", "many", "a whole number from 1 to 1000000"),
+        ("PROGRESS_COMMANDS_PER_MINUTE_MAX", "0", "a whole number from 1 to 60000"),
+        ("PROGRESS_DRAIN_SECONDS", "61", "a number from 0 to 60"),
+        ("PROGRESS_TRUSTED_PROXIES", "10.0.0.1/8", "such as 10.0.0.7 or 10.0.0.0/8"),
+        ("PROGRESS_TRUSTED_PROXIES", "127.0.0.1,*", "has '*'; it must be addresses or networks"),
         ("PROGRESS_COOKIE_SAMESITE", "off", "one of lax, strict, none (lax unless set)"),
         ("PROGRESS_COOKIE_SECURE", "perhaps", "true or false (false unless set)"),
-        ("PROGRESS_FEED", "nofity", "'nofity'; it must be one of auto, notify (auto unless set)"),
+        ("PROGRESS_FEED", "nofity", "'nofity'; it must be one of auto, notify, wal, poll (auto unless set)"),
         ("PROGRESS_ALLOWED_ORIGINS", "*", "never *"),
         ("PROGRESS_ALLOWED_ORIGINS", "null", "like https://app.example.com"),
         ("PROGRESS_ALLOWED_ORIGINS", "https://a.example,https://b.example/", "'https://b.example/'"),

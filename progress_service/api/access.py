@@ -103,15 +103,21 @@ class AccessPolicy:
 
 
 class Access:
-    """Tells who asks, by *policy*; *clock* gives seconds since 1970.
+    """Tells who asks, by *policy*; *clock* gives seconds since 1970, *denies* whose good tokens are refused.
 
     Raises:
         ValueError: No algorithm of the policy has a key to verify with.
     """
 
     def __init__(
-        self, policy: AccessPolicy, origins: Origins, clock: Callable[[], float] = time.time
+        self,
+        policy: AccessPolicy,
+        origins: Origins,
+        clock: Callable[[], float] = time.time,
+        *,
+        denies: Callable[[str], bool] = lambda _: False,
     ) -> None:
+        self._denies = denies
         self._policy = policy
         self._origins = origins
         self._clock = clock
@@ -142,8 +148,11 @@ class Access:
             raise unauthorized("token-kind", f"A {kind} does not open this; it takes {accepted}.")
         header = header_of(token, kind)
         if kind is Kind.ACCESS:
-            return await self._access_identity(token, header)
-        identity = self._own_identity(token, kind)
+            identity = await self._access_identity(token, header)
+        else:
+            identity = self._own_identity(token, kind)
+        if self._denies(identity.user_id):
+            raise unauthorized("token-revoked", f"The {kind} is good, but its user is denied access here.")
         if kind is Kind.SESSION:
             self._origins.require_trusted(scope)
         return identity

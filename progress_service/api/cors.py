@@ -28,6 +28,8 @@ __all__ = ["Cors", "Origins", "RawHeaders"]
 RawHeaders: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 _COMMANDS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+# `none` is a person's own doing: an address that was typed, a bookmark.
+_OWN_SITES: Final = frozenset({"same-origin", "none"})
 _VARY: Final = (b"vary", b"Origin")
 _PREFLIGHT: Final[RawHeaders] = (
     (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE"),
@@ -68,16 +70,20 @@ class Origins:
     def require_trusted(self, scope: Scope) -> None:
         """Refuse a request whose only credential is a cookie, unless a page of ours or a listed one sent it.
 
-        A browser names the origin with every command and with every request to another origin (Fetch,
-        "append a request Origin header"); a read without one is our own page's.
+        A browser names the origin with every command and with every request to another origin that it lets a
+        page read (Fetch, "append a request Origin header"). What another page only embeds, as an image say,
+        has none; such a read is told from one of our own pages by `Sec-Fetch-Site` (W3C, Fetch Metadata
+        Request Headers), which every browser of today sends.
 
         Raises:
             Problem: 403.
         """
         headers = Headers(scope=scope)
         origin = headers.get("origin")
+        site = headers.get("sec-fetch-site", "same-origin")
         if origin is None:
             if scope["method"] not in _COMMANDS:
+                _require_own(site)
                 return
             raise _origin_refused(
                 "A command that is authorised by the cookie needs an Origin header, which browsers send. "
@@ -86,7 +92,7 @@ class Origins:
         host = headers.get("host", "").lower()
         # A proxy may have taken off TLS; the https page of our own name is ours all the same.
         ours = {f"{scope['scheme']}://{host}", f"https://{host}"}
-        if origin not in self._allowed and origin not in ours:
+        if origin not in self._allowed and (origin not in ours or site not in _OWN_SITES):
             raise _origin_refused(
                 f"{origin[:_ECHO_CHARACTERS_MAX]} may not use the cookie: it is neither in "
                 f"PROGRESS_ALLOWED_ORIGINS nor this service's own origin, {scope['scheme']}://{host}. "
@@ -126,6 +132,14 @@ class Cors:
         start = {"type": "http.response.start", "status": HTTPStatus.NO_CONTENT}
         await send(start | {"headers": [*headers, *_PREFLIGHT]})
         await send({"type": "http.response.body"})
+
+
+def _require_own(site: str) -> None:
+    if site not in _OWN_SITES:
+        raise _origin_refused(
+            f"A request that is {site[:_ECHO_CHARACTERS_MAX]} (Sec-Fetch-Site) may use the cookie only as a "
+            "CORS request, from an origin in PROGRESS_ALLOWED_ORIGINS."
+        )
 
 
 def _is_preflight(scope: Scope) -> bool:

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import re
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from progress_service.api.access import Access
+from progress_service.api.limits import CommandLimit
 from progress_service.api.problems import Problem
 from progress_service.api.requests import json_body, no_body
 from progress_service.core.estimate import Estimate
@@ -56,6 +58,7 @@ class Jobs:
     Args:
         access: Tells who asks.
         store: The rows, seen with the eyes of that user.
+        limit: How many commands a user may give.
         snapshot: All of a user's jobs on the board.
         estimate: How fast a job on the board is, and how long it still takes.
     """
@@ -65,11 +68,13 @@ class Jobs:
         access: Access,
         store: JobStore,
         *,
+        limit: CommandLimit,
         snapshot: Callable[[str], SnapshotView],
         estimate: Callable[[str], Estimate],
     ) -> None:
         self._access = access
         self._store = store
+        self._limit = limit
         self._snapshot = snapshot
         self._estimate = estimate
 
@@ -94,6 +99,7 @@ class Jobs:
         With an `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header) it may safely be sent again.
         """
         identity = await self._access.identify(request.scope)
+        self._limit.take(identity.user_id, time.monotonic())
         asked = await json_body(request, NewJob)
         key = _idempotency_key(request, asked)
         root = request.scope.get("root_path", "")
@@ -127,6 +133,7 @@ class Jobs:
 
     async def _command(self, request: Request, command: Command) -> Response:
         identity = await self._access.identify(request.scope)
+        self._limit.take(identity.user_id, time.monotonic())
         job_id = _job_id(request.path_params["id"])
         await no_body(request)
         try:

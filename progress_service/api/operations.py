@@ -11,10 +11,16 @@ from progress_service.core.events import FeedState
 
 
 class Operations:
-    """The probes. Neither needs a credential, and neither tells anything about users."""
+    """The probes. Neither needs a credential, and neither tells anything about users.
 
-    def __init__(self, feed_state: Callable[[], FeedState]) -> None:
-        self._feed_state = feed_state
+    Args:
+        feed: Says by which kind of feed changes come, and in which state it is.
+        is_draining: Says whether the process is about to stop.
+    """
+
+    def __init__(self, feed: Callable[[], tuple[str, FeedState]], *, is_draining: Callable[[], bool]) -> None:
+        self._feed = feed
+        self._is_draining = is_draining
 
     async def healthz(self, _: Request) -> Response:
         """200 as long as the process can answer at all."""
@@ -22,7 +28,9 @@ class Operations:
 
     async def readyz(self, _: Request) -> Response:
         """200 once everything that is committed is also known here, and 503 while that cannot be promised."""
-        state = self._feed_state()
+        if self._is_draining():
+            raise draining()
+        kind, state = self._feed()
         if state is FeedState.LOST:
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
@@ -31,5 +39,17 @@ class Operations:
                 slug="not-ready",
                 headers={"Retry-After": "1"},
                 feed=state,
+                feed_kind=kind,
             )
-        return JSONResponse({"status": "ready", "feed": state})
+        return JSONResponse({"status": "ready", "feed": state, "feed_kind": kind})
+
+
+def draining() -> Problem:
+    """What is answered to whoever still comes while this process ends its streams."""
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Stopping",
+        "This process is ending its streams and will stop. Come again, to another one.",
+        slug="stopping",
+        headers={"Retry-After": "1", "Connection": "close"},
+    )

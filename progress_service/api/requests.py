@@ -1,10 +1,11 @@
 """The bodies of requests: well-formed, not too large, of the right type; or a problem that says what not."""
 
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import TypeVar
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from progress_service.api.problems import Problem
 
@@ -65,10 +66,19 @@ def _malformed(detail: str) -> Problem:
     return Problem(HTTPStatus.BAD_REQUEST, "Malformed JSON", detail, slug="malformed-json")
 
 
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    """The body as it comes. Where its sender leaves in the middle, nobody is there to be answered."""
+    try:
+        async for chunk in request.stream():
+            yield chunk
+    except ClientDisconnect:
+        raise Problem(HTTPStatus.BAD_REQUEST, "Cut off", "The body was cut off.", slug="cut-off") from None
+
+
 async def _limited_body(request: Request) -> bytes:
     """The body, read only as far as the limit: what a client says about its length is not relied upon."""
     body = bytearray()
-    async for chunk in request.stream():
+    async for chunk in _chunks(request):
         body += chunk
         if len(body) > BODY_BYTES_MAX:
             raise Problem(

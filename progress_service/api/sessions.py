@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from progress_service.api.access import SIGN_IN_KINDS, Access
 from progress_service.api.cors import Origins
+from progress_service.api.requests import no_body
 
 
 class Sessions:
@@ -20,6 +21,7 @@ class Sessions:
     async def begin(self, request: Request) -> Response:
         """POST /v1/session: an access token becomes an HttpOnly cookie."""
         identity = await self._access.identify(request.scope, SIGN_IN_KINDS)
+        await no_body(request)
         cookie = self._access.session_cookie(identity, request.scope)
         return Response(
             status_code=HTTPStatus.NO_CONTENT, headers={"Set-Cookie": cookie, "Cache-Control": "no-store"}
@@ -37,6 +39,7 @@ class Sessions:
         It also says whom the credential is for: tabs of one browser share a stream only if that is the same.
         """
         identity = await self._access.identify(request.scope)
+        await no_body(request)
         ticket = self._access.ticket(identity)
         expires_at = datetime.fromtimestamp(ticket.expires_at, UTC).isoformat().replace("+00:00", "Z")
         return JSONResponse(

@@ -9,12 +9,16 @@ from starlette.types import Message, Receive, Scope, Send
 
 from progress_service.api.access import STREAM_KINDS, Access, Identity
 from progress_service.api.cors import Origins
+from progress_service.api.guards import SECURITY_HEADERS
+from progress_service.api.limits import Addresses, StreamLimits, crowded
+from progress_service.api.operations import draining
 from progress_service.api.problems import Problem, send_problem
+from progress_service.protocol import CROWDED
 from progress_service.streams.hub import Hub
 from progress_service.streams.stream import Stream
 from progress_service.wire.frames import View
 
-HEADERS = EventSourceResponse(iter(())).raw_headers
+HEADERS = [*EventSourceResponse(iter(())).raw_headers, *SECURITY_HEADERS]
 
 
 class StreamRoute:
@@ -24,14 +28,18 @@ class StreamRoute:
         access: Tells who asks.
         origins: Which pages may read the answer.
         hub: Sends the frames.
-        streams_per_user_max: How many streams a user may have open at once.
+        limits: How many streams there may be.
+        addresses: Counts whence they come.
     """
 
-    def __init__(self, access: Access, origins: Origins, hub: Hub, *, streams_per_user_max: int) -> None:
+    def __init__(
+        self, access: Access, origins: Origins, hub: Hub, *, limits: StreamLimits, addresses: Addresses
+    ) -> None:
         self._access = access
         self._origins = origins
         self._hub = hub
-        self._streams_per_user_max = streams_per_user_max
+        self._limits = limits
+        self._addresses = addresses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (ASGI 3)."""
@@ -40,9 +48,9 @@ class StreamRoute:
             _require_reading(scope)
             view = _view(scope)
             identity = await self._access.identify(scope, STREAM_KINDS)
-            self._require_room(identity)
+            address = self._room(scope, identity)
         except Problem as problem:
-            await send_problem(send, problem, reading_headers)
+            await send_problem(send, problem, (*reading_headers, *SECURITY_HEADERS))
             return
         start: Message = {
             "type": "http.response.start",
@@ -54,18 +62,25 @@ class StreamRoute:
             await send({"type": "http.response.body"})
             return
         ends_at = datetime.fromtimestamp(identity.expires_at, UTC)
-        await self._hub.serve(Stream(identity.user_id, view, send, ends_at), receive)
+        self._addresses.enter(address)
+        try:
+            await self._hub.serve(Stream(identity.user_id, view, send, ends_at), receive)
+        finally:
+            self._addresses.leave(address)
 
-    def _require_room(self, identity: Identity) -> None:
-        if self._hub.streams_of(identity.user_id) >= self._streams_per_user_max:
-            raise Problem(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                "Too many streams",
-                f"You have {self._streams_per_user_max} streams open, which is the limit. Close a tab, "
-                "or let several elements of a page share one connection.",
-                slug="too-many-streams",
-                headers={"Retry-After": "5"},
-            )
+    def _room(self, scope: Scope, identity: Identity) -> str | None:
+        """The address that the stream counts for, if there is room for one more stream."""
+        if self._hub.is_draining:
+            raise draining()
+        if CROWDED in scope.get("extensions", {}):
+            raise crowded()
+        address = self._addresses.of(scope)
+        self._limits.require_room(
+            of_user=self._hub.streams_of(identity.user_id),
+            of_address=self._addresses.streams(address),
+            total=self._hub.streams,
+        )
+        return address
 
 
 def _require_reading(scope: Scope) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "claims_of",
     "end_of",
     "header_of",
+    "is_user_id",
     "malformed",
     "user_id_of",
 ]
@@ -168,10 +169,15 @@ def end_of(claims: dict[str, Any], now: float) -> float:
 def user_id_of(claims: dict[str, Any]) -> str:
     """The user: `sub`, which must be a UUID as text, in lower case."""
     user_id = str(claims["sub"]).lower()
-    if _UUID.fullmatch(user_id) is None:
+    if not is_user_id(user_id):
         detail = "sub must be the user's UUID, such as 6f1c1a7e-3f0b-4c55-9d0e-2b1f6a9c7d11."
         raise unauthorized("token-subject", detail)
     return user_id
+
+
+def is_user_id(text: str) -> bool:
+    """Whether *text* is a UUID in lower case."""
+    return _UUID.fullmatch(text) is not None
 
 
 def malformed(detail: str, error: str = "invalid_token") -> Problem:

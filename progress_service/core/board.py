@@ -181,16 +181,19 @@ class Board:
         return (Change(old, Departure.DELETED, is_urgent=True),)
 
     def _replace(self, fact: SnapshotTaken) -> Sequence[Change]:
-        changes = [change for report in fact.reports for change in self._report(report)]
+        changes: list[Change] = []
+        for report in fact.reports:
+            if report.job.status not in FINISHED:
+                # It is there now, whatever was thought before.
+                self._tombstones.pop(report.job.id, None)
+            changes += self._report(report)
         found = {report.job.id for report in fact.reports}
         for job in [entry.job for entry in self._entries.values() if entry.job.id not in found]:
-            if job.status in FINISHED:
-                self._remove(job, fact.at)
-                changes.append(Change(job, Departure.EVICTED))
-            else:
-                # No tombstone: it is not there now, but nothing says at which revision it went.
-                self._take_off(job)
-                changes.append(Change(job, Departure.DELETED, is_urgent=True))
+            # Nothing says at which revision it went, but what is known by now must not come back.
+            self._remove(job, fact.at)
+            is_over = job.status in FINISHED
+            departure = Departure.EVICTED if is_over else Departure.DELETED
+            changes.append(Change(job, departure, is_urgent=not is_over))
         return changes
 
     def _put(self, job: Job, at: Instant) -> None:

@@ -50,7 +50,11 @@ class FeedState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FeedTurned:
-    """The feed itself changed its state. Not a fact about a job: the board does not hear of it."""
+    """The feed itself changed its state. Not a fact about a job: the board does not hear of it.
+
+    `kind` is which feed it is, in a word: notify, wal or poll; empty where there is but one.
+    """
 
     state: FeedState
     at: Instant
+    kind: str = ""

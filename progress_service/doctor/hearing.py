@@ -7,7 +7,7 @@ import anyio
 
 from progress_service.doctor.finding import Finding, Findings, note, well, wrong
 from progress_service.doctor.schema import APPLY
-from progress_service.feeds.notify import CHANNEL, SEND
+from progress_service.feeds.database import CHANNEL, SEND
 
 if TYPE_CHECKING:
     import asyncpg

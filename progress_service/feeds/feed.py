@@ -9,6 +9,10 @@ Accept = Callable[[Sequence[Fact | FeedTurned]], None]
 """Takes a batch of what happened, in order, at once and without suspending."""
 
 
+class UnfitError(Exception):
+    """This kind of feed cannot work on this database as it is now; the text says why and what would help."""
+
+
 class Feed(Protocol):
     """A source of facts.
 

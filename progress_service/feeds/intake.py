@@ -10,7 +10,7 @@ class IntakeOverflowError(Exception):
 
 
 class IntakeClosedError(Exception):
-    """The connection behind the intake is gone."""
+    """The connection behind the intake is of no more use; the text says why."""
 
 
 class Intake:
@@ -20,7 +20,7 @@ class Intake:
         self._payloads: deque[str] = deque()
         self._payloads_max = payloads_max
         self._has_overflowed = False
-        self._is_closed = False
+        self._closed_because: str | None = None
         self._arrival = anyio.Event()
 
     def put(self, payload: str) -> None:
@@ -31,9 +31,9 @@ class Intake:
         self._payloads.append(payload)
         self._arrival.set()
 
-    def close(self) -> None:
+    def close(self, because: str = "the connection was closed") -> None:
         """Nothing more will come."""
-        self._is_closed = True
+        self._closed_because = self._closed_because or because
         self._arrival.set()
 
     def clear(self) -> None:
@@ -48,12 +48,12 @@ class Intake:
             IntakeOverflowError: Something had to be dropped.
             IntakeClosedError: The connection is gone.
         """
-        if not self._payloads and not self._is_closed:
+        if not self._payloads and self._closed_because is None:
             self._arrival = anyio.Event()
             with anyio.move_on_after(within_seconds):
                 await self._arrival.wait()
-        if self._is_closed:
-            raise IntakeClosedError
+        if self._closed_because is not None:
+            raise IntakeClosedError(self._closed_because)
         if self._has_overflowed:
             raise IntakeOverflowError
         payloads = list(self._payloads)

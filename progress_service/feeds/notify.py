@@ -3,196 +3,145 @@
 A session listens *first*, takes a snapshot *then*, and is live once a marker that it sent to itself has come
 back: everything committed before the marker is then either in the snapshot or among what was heard. The
 connection is the feed's own and is never pooled, since LISTEN belongs to a session (PostgreSQL manual,
-NOTIFY).
+NOTIFY). A second one, `feeds/canary`, sees that the first hears others and not only itself.
 """
 
 import logging
-import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import anyio
-import asyncpg
 import msgspec
-from asyncpg.connect_utils import SessionAttribute
 
-from progress_service.core.events import Fact, FeedState, FeedTurned, JobReported, SnapshotTaken
-from progress_service.core.model import Instant
-from progress_service.feeds.feed import Accept
-from progress_service.feeds.intake import Intake, IntakeClosedError, IntakeOverflowError
+from progress_service.core.events import Fact, FeedState
+from progress_service.feeds.canary import Canary
+from progress_service.feeds.companion import run_beside
+from progress_service.feeds.database import (
+    CHANNEL,
+    LISTENING,
+    SEND,
+    TELLING_TRIGGERS,
+    Pooling,
+    connected,
+    look_up,
+    pooling,
+)
+from progress_service.feeds.feed import Accept, UnfitError
+from progress_service.feeds.following import FollowingFeed, Session
+from progress_service.feeds.intake import Intake, IntakeOverflowError
 from progress_service.wire import rows
+
+if TYPE_CHECKING:
+    from progress_service.feeds.database import Connection
 
 logger = logging.getLogger(__name__)
 
-CHANNEL = "bulk_enrichment_jobs"
 PAYLOADS_MAX = 50_000
-PULSE_SECONDS = 2.0
+# Silence, a question, and the wait for its answer: together below the 5 s within which an outage shows.
+PULSE_SECONDS = 1.5
 REPLY_SECONDS_MAX = 2.0
-CONNECT_SECONDS_MAX = 5.0
-SNAPSHOT_SECONDS_MAX = 60.0
-OUTAGE_SECONDS_MAX = 3600.0
-RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.2, 1.0
-MALFORMED_NAMED_MAX = 1_000
-
-SNAPSHOT = """
-    SELECT bulk_enrichment_job_report(job) FROM bulk_enrichment_jobs AS job
-    WHERE status IN ('pending', 'running', 'paused') OR finished_at > now() - make_interval(secs => $1)
-"""
-LOOK_UP = "SELECT bulk_enrichment_job_report(job) FROM bulk_enrichment_jobs AS job WHERE id = ANY($1::uuid[])"
-SEND = "SELECT pg_notify($1, $2)"
-
-# What may go wrong between here and PostgreSQL. Anything else is a mistake of ours and must not be hidden.
-# asyncpg's internal error is what a connection gives that was interrupted while PostgreSQL stood still.
-Outage = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    IntakeClosedError,
-)
+TRIGGERS = 4
 
 
 class SessionSilentError(TimeoutError):
     """The session did not hear its own notification: LISTEN no longer reaches us."""
 
 
-class NotifyFeed:
-    """Follows `bulk_enrichment_jobs` by notifications.
-
-    Args:
-        dsn: Of the primary; the role must see every row (the table's owner does, despite row-level security).
-        clock: The monotonic clock that dates the facts.
-        linger_seconds: How long finished jobs matter; the snapshot reaches back that far and over the outage.
-    """
-
-    def __init__(self, dsn: str, *, clock: Callable[[], Instant], linger_seconds: float) -> None:
-        self._dsn = dsn
-        self._clock = clock
-        self._linger_seconds = linger_seconds
-        self._live_at: Instant | None = None
-        self._malformed: set[str] = set()
-        self.malformed_rows = 0
-        self.resyncs = 0
-
-    async def run(self, accept: Accept) -> None:
-        """Follow the database until cancelled, through every outage of it."""
-        failures = 0
-        while True:
-            lived = self._live_at
-            try:
-                async with self._connected() as connection:
-                    await _Session(self, connection, accept).follow()
-            except Outage as error:
-                accept([FeedTurned(FeedState.LOST, self._clock())])
-                failures = 0 if self._live_at != lived else failures + 1
-                pause_seconds = _pause_seconds(failures)
-                logger.warning(
-                    "no feed from PostgreSQL: %s; trying again in %.1f s", _cause(error), pause_seconds
-                )
-                await anyio.sleep(pause_seconds)
-
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-        connection = await asyncpg.connect(
-            self._dsn,
-            timeout=CONNECT_SECONDS_MAX,
-            target_session_attrs=SessionAttribute.primary,
-            server_settings={"application_name": "progress_service feed"},
-        )
-        try:
-            yield connection
-        finally:
-            connection.terminate()
-
-    def now(self) -> Instant:
-        """The instant at which what is heard now is heard."""
-        return self._clock()
-
-    def went_live(self) -> None:
-        """Note that all is known up to now."""
-        self._live_at = self._clock()
-
-    def snapshot_seconds(self) -> float:
-        """How far back a finished job must be told: its end may fall into the time that we did not hear."""
-        if self._live_at is None:
-            return self._linger_seconds
-        return self._linger_seconds + min(self._clock() - self._live_at, OUTAGE_SECONDS_MAX)
-
-    def note_malformed(self, row: rows.MalformedRow) -> None:
-        """Count a row that cannot be shown, and name it once."""
-        self.malformed_rows += 1
-        if row.id not in self._malformed and len(self._malformed) < MALFORMED_NAMED_MAX:
-            self._malformed.add(row.id)
-            logger.error("row %s of bulk_enrichment_jobs is left out: %s", row.id, row.reason)
+class ResyncAskedError(Exception):
+    """All rows changed at once, so what is known is void."""
 
 
-class _Session:
+class NotifyFeed(FollowingFeed):
+    """Follows `bulk_enrichment_jobs` by notifications."""
+
+    kind = "notify"
+
+    async def attempt(self, accept: Accept) -> None:
+        """Listen on one connection, until it fails."""
+        if await pooling(self.dsn) is Pooling.BY_TRANSACTION:
+            raise UnfitError("a pooler in transaction mode is in between, where LISTEN cannot work")
+        async with connected(self.dsn) as connection:
+            await _Session(self, connection, accept).follow()
+
+
+class _Session(Session):
     """One connection's life: listen, snapshot, marker, and then whatever comes."""
 
-    def __init__(
-        self, feed: NotifyFeed, connection: "asyncpg.Connection[asyncpg.Record]", accept: Accept
-    ) -> None:
-        self._feed = feed
-        self._connection = connection
-        self._accept = accept
+    def __init__(self, feed: NotifyFeed, connection: "Connection", accept: Accept) -> None:
+        super().__init__(feed, connection, accept)
         self._intake = Intake(PAYLOADS_MAX)
+        self._expected: dict[str, anyio.Event] = {}
+        self._canary = Canary(
+            self,
+            expect=self._expect,
+            give_up=self._intake.close,
+            pulse_seconds=PULSE_SECONDS,
+            reply_seconds_max=REPLY_SECONDS_MAX,
+        )
 
     async def follow(self) -> None:
         """Tell everything, from a snapshot on, until the connection fails."""
-        self._connection.add_termination_listener(lambda _: self._intake.close())
-        await self._connection.add_listener(CHANNEL, lambda *heard: self._intake.put(str(heard[-1])))
+        self.connection.add_termination_listener(lambda _: self._intake.close())
+        # asyncpg gives LISTEN no time limit of its own.
+        with anyio.fail_after(REPLY_SECONDS_MAX):
+            await self.connection.add_listener(CHANNEL, lambda *heard: self._intake.put(str(heard[-1])))
+            channels = await self.connection.fetch(LISTENING)
+        if CHANNEL not in {row[0] for row in channels}:
+            raise UnfitError("LISTEN does not last: a pooler gives each transaction another session")
         while True:
             try:
                 await self._catch_up()
-                await self._keep_up()
+                await run_beside(self._keep_up, self._canary.run)
             except IntakeOverflowError:
-                self._feed.resyncs += 1
                 logger.warning("more than %d notifications waited: taking a snapshot instead", PAYLOADS_MAX)
+            except ResyncAskedError:
+                pass  # A snapshot says what is left.
+            self.ledger.resyncs += 1
+
+    def _expect(self, marker: str) -> anyio.Event:
+        """The event that this marker is heard, and with it everything that was sent before."""
+        return self._expected.setdefault(marker, anyio.Event())
+
+    async def _require_triggers(self) -> None:
+        if await self.connection.fetchval(TELLING_TRIGGERS, timeout=REPLY_SECONDS_MAX) < TRIGGERS:
+            raise UnfitError(
+                "the triggers that tell of changes are not all there; "
+                "progress-service schema --apply --feed notify restores them"
+            )
 
     async def _catch_up(self) -> None:
         """Take a snapshot, and hear everything up to a marker that was sent after it."""
         self._intake.clear()
-        asked_at = self._feed.now()
-        found = await self._connection.fetch(
-            SNAPSHOT, self._feed.snapshot_seconds(), timeout=SNAPSHOT_SECONDS_MAX
-        )
-        reports = self._readable([row[0] for row in found], asked_at)
-        marker = await self._send_marker()
-        told: list[Fact | FeedTurned] = [SnapshotTaken(tuple(reports), asked_at)]
-        while True:
+        await self._require_triggers()
+        told: list[Fact] = [await self.snapshot()]
+        marker = secrets.token_hex(8)
+        has_come = self._expect(marker)
+        await self._send(marker)
+        while not has_come.is_set():
             heard = await self._hear(REPLY_SECONDS_MAX)
             told += await self._facts(heard)
-            if any(notification.marker == marker for notification in heard):
-                break
             if not heard:
                 raise SessionSilentError("the marker did not come back")
-        self._feed.went_live()
-        self._accept([*told, FeedTurned(FeedState.LIVE, self._feed.now())])
+        self.ledger.went_live()
+        self.pass_on(told, FeedState.LIVE)
 
     async def _keep_up(self) -> None:
         """Tell what comes. A session that hears nothing for a while speaks to itself, to know that it can."""
         is_answer_due = False
         while True:
             heard = await self._hear(REPLY_SECONDS_MAX if is_answer_due else PULSE_SECONDS)
-            if any(notification.resync for notification in heard):
-                self._feed.resyncs += 1
-                return
-            if facts := await self._facts(heard):
-                self._accept(facts)
+            self.pass_on(await self._facts(heard))
             if not heard and is_answer_due:
                 raise SessionSilentError("the session no longer hears its own notifications")
             is_answer_due = not heard
             if is_answer_due:
-                await self._send_marker()
-            self._feed.went_live()
+                await self._send(secrets.token_hex(8))
+            self.ledger.went_live()
 
-    async def _send_marker(self) -> str:
-        marker = secrets.token_hex(8)
+    async def _send(self, marker: str) -> None:
         payload = msgspec.json.encode({"marker": marker}).decode()
-        await self._connection.execute(SEND, CHANNEL, payload, timeout=REPLY_SECONDS_MAX)
-        return marker
+        await self.connection.execute(SEND, CHANNEL, payload, timeout=REPLY_SECONDS_MAX)
 
     async def _hear(self, within_seconds: float) -> list[rows.Notification]:
         heard = []
@@ -202,39 +151,23 @@ class _Session:
             except ValueError as error:
                 # Anyone with a connection may notify on any channel.
                 logger.warning("a notification on %s that is not ours: %s", CHANNEL, error)
+        if any(notification.resync for notification in heard):
+            raise ResyncAskedError
         return heard
 
-    async def _facts(self, heard: Sequence[rows.Notification]) -> list[Fact | FeedTurned]:
-        facts: list[Fact | FeedTurned] = []
-        at = self._feed.now()
+    async def _facts(self, heard: Sequence[rows.Notification]) -> list[Fact]:
+        """What notifications say. It is written down, and has to be passed on at once."""
+        facts: list[Fact] = []
+        at = self.now()
         for notification in heard:
-            facts += self._readable(notification.reported, at)
+            facts += self.ledger.readable(notification.reported, at)
             facts += [rows.job_deleted(row, at) for row in notification.deleted]
             if notification.fetch:
-                found = await self._connection.fetch(
-                    LOOK_UP, notification.fetch, timeout=SNAPSHOT_SECONDS_MAX
-                )
-                facts += self._readable([row[0] for row in found], at)
+                found = await look_up(self.connection, [str(job_id) for job_id in notification.fetch])
+                facts += self.reports(found, at)
+        self.ledger.note(facts)
+        # Only now is everything told, or about to be, that was sent before a marker.
+        for notification in heard:
+            if (event := self._expected.pop(notification.marker, None)) is not None:
+                event.set()
         return facts
-
-    def _readable(self, found: Sequence[str | msgspec.Raw], at: Instant) -> list[JobReported]:
-        reports, malformed = rows.jobs_reported(found, at)
-        for row in malformed:
-            self._feed.note_malformed(row)
-        return reports
-
-
-def _pause_seconds(failures: int) -> float:
-    """The time until the next try: doubling, with jitter so that many instances do not come at once."""
-    longest = min(RETRY_SECONDS_MAX, RETRY_SECONDS_MIN * 2 ** min(failures, 10))
-    return random.uniform(longest / 2, longest)  # noqa: S311 - spreads load; guards nothing.
-
-
-def _cause(error: BaseException) -> str:
-    match error:
-        case IntakeClosedError():
-            return "the connection was closed"
-        case asyncpg.UndefinedTableError() | asyncpg.UndefinedFunctionError():
-            return f"{error} (the schema is missing or old: run `progress-service schema --apply`)"
-        case _:
-            return str(error) or type(error).__name__

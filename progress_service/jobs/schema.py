@@ -1,7 +1,7 @@
 """The database's side of the service, `schema.sql`: where its text is, and how it gets into a database."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import asyncpg
 
@@ -13,11 +13,15 @@ CONNECT_SECONDS_MAX = 10.0
 PACKAGE = Path(__file__).parent.parent
 
 
-def schema_text() -> str:
-    """The text of `schema.sql`: from the installed package, or from beside it in a checkout."""
+def schema_text(feed: Literal["notify", "wal"] | None = None) -> str:
+    """The text of `schema.sql`: from the installed package, or from beside it in a checkout.
+
+    *feed* says whether changes are told by triggers, or left to the log; None leaves that as it is.
+    """
     installed = PACKAGE / "schema.sql"
     path = installed if installed.exists() else PACKAGE.parent / "schema.sql"
-    return path.read_text(encoding="utf-8")
+    choice = "" if feed is None else f"SET progress_service.feed = '{feed}';\n\n"
+    return choice + path.read_text(encoding="utf-8")
 
 
 class SchemaError(Exception):

@@ -6,6 +6,7 @@ this process or a relay far away makes them is no concern of it.
 
 import logging
 import random
+import secrets
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from functools import partial
@@ -25,8 +26,13 @@ logger = logging.getLogger(__name__)
 EXPIRING_SECONDS = 30.0
 """How long before its token ends a stream is told so."""
 
+DRAINED_PER_SECOND_MIN = 100.0
+"""A drain need not take its whole time where there are few streams."""
+
 RETRY_MS_MIN, RETRY_MS_MAX = 500, 5_000
 """When browsers come back after `bye`: spread, so that they do not all come at once."""
+
+STREAM_ID_BYTES = 12
 
 NOBODY: frozenset[View] = frozenset()
 
@@ -55,7 +61,10 @@ class Hub:
         # The inner dicts are sets that remember their order.
         self._users: dict[str, dict[Stream, None]] = {}
         self._views: dict[str, frozenset[View]] = {}
+        # Those that were told their id, since their token is about to end.
+        self._named: dict[str, Stream] = {}
         self._tasks: TaskGroup | None = None
+        self.is_draining = False
         self.streams = 0
         self.lags = 0
 
@@ -98,12 +107,39 @@ class Hub:
             for stream in streams:
                 self._push(stream, message)
 
-    def drain(self, reason: str) -> None:
-        """End every stream with a `bye` that tells its browser when to come back."""
-        for streams in list(self._users.values()):
-            for stream in list(streams):
-                retry_ms = random.randint(RETRY_MS_MIN, RETRY_MS_MAX)  # noqa: S311 - spreads load; guards nothing.
-                self._end(stream, frames.bye_event(reason, retry_ms))
+    def drain(self, reason: str, seconds: float = 0.0) -> None:
+        """Begin to end every stream with a `bye` that tells its browser when to come back.
+
+        The ends are spread evenly over at most *seconds*, in no particular order: neither this process nor
+        the one that the browsers go to next has them all at once.
+        """
+        self.is_draining = True
+        open_streams = [stream for streams in self._users.values() for stream in streams]
+        random.shuffle(open_streams)
+        now = self._beat.clock()
+        step_seconds = min(seconds / max(1, len(open_streams)), 1 / DRAINED_PER_SECOND_MIN)
+        for number, stream in enumerate(open_streams):
+            due = Instant(now + number * step_seconds)
+            self._beat.at(due, partial(self._say_goodbye, stream, reason))
+
+    def expire_user(self, user_id: str) -> None:
+        """End all of a user's streams now, as if their tokens had ended."""
+        for stream in list(self._users.get(user_id, ())):
+            self._end(stream, frames.expired_event(self._wall_clock()))
+
+    def renew(self, stream_id: str, user_id: str, expires_at: datetime) -> datetime | None:
+        """Let a stream of that user go on until *expires_at*; never shorter than it would have.
+
+        Returns when it now ends, or None if that user has no such stream.
+        """
+        stream = self._named.get(stream_id)
+        if stream is None or stream.user_id != user_id or not stream.is_open:
+            return None
+        if expires_at > stream.expires_at:
+            stream.expires_at = expires_at
+            stream.is_end_due = False
+            self._await_end(stream, self._beat.clock())
+        return stream.expires_at
 
     def _open(self, stream: Stream) -> None:
         # Nothing suspends between the snapshot and the entry, so no flush can fall between them.
@@ -119,6 +155,8 @@ class Hub:
         if stream in streams:
             del streams[stream]
             self.streams -= 1
+            if stream.id is not None:
+                del self._named[stream.id]
             self._views[stream.user_id] = frozenset(other.view for other in streams)
             if not streams:
                 del self._users[stream.user_id], self._views[stream.user_id]
@@ -143,10 +181,21 @@ class Hub:
                     rest = stream.push(stream.farewell)
                 elif stream.has_missed:
                     stream.has_missed = False
-                    rest = stream.push(body(self._snapshot(stream.user_id, stream.view)))
+                    rest = stream.push(body(self._missed(stream)))
         except Exception:
             logger.exception("a slow stream broke off")
             stream.close()
+
+    def _missed(self, stream: Stream) -> bytes:
+        """What makes up for all that a slow reader missed."""
+        missed = [self._snapshot(stream.user_id, stream.view)]
+        if stream.id is not None and self._seconds_left(stream) <= EXPIRING_SECONDS:
+            missed.append(frames.expiring_event(stream.expires_at, stream.id))
+        return frames.flush(missed)
+
+    def _say_goodbye(self, stream: Stream, reason: str, _: Instant) -> None:
+        retry_ms = random.randint(RETRY_MS_MIN, RETRY_MS_MAX)  # noqa: S311 - spreads load; guards nothing.
+        self._end(stream, frames.bye_event(reason, retry_ms))
 
     def _end(self, stream: Stream, frame: bytes) -> None:
         """Send a last frame. The server then reports a disconnect to the stream's task, which tidies up."""
@@ -160,19 +209,29 @@ class Hub:
         if not is_first:
             self._push(stream, KEEP_ALIVE)
         self._beat.at(Instant(now + self._heartbeat_seconds), partial(self._keep_alive, stream))
+        self._await_end(stream, now)
+
+    def _await_end(self, stream: Stream, now: Instant) -> None:
         # Only an end that is near is entered: what is on the agenda outlives the stream that it is for.
         warning_seconds = self._seconds_left(stream) - EXPIRING_SECONDS
         if not stream.is_end_due and warning_seconds <= self._heartbeat_seconds:
             stream.is_end_due = True
-            self._beat.at(Instant(now + warning_seconds), partial(self._warn_of_end, stream))
+            action = partial(self._warn_of_end, stream, stream.expires_at)
+            self._beat.at(Instant(now + warning_seconds), action)
 
-    def _warn_of_end(self, stream: Stream, now: Instant) -> None:
-        if stream.is_open:
-            self._push(stream, body(frames.expiring_event(stream.expires_at)))
-            self._beat.at(Instant(now + self._seconds_left(stream)), partial(self._expire, stream))
+    def _warn_of_end(self, stream: Stream, end: datetime, now: Instant) -> None:
+        if not stream.is_open or stream.expires_at != end:
+            return
+        if stream.id is None:
+            stream.id = secrets.token_urlsafe(STREAM_ID_BYTES)
+            self._named[stream.id] = stream
+        self._push(stream, body(frames.expiring_event(end, stream.id)))
+        self._beat.at(Instant(now + self._seconds_left(stream)), partial(self._expire, stream, end))
 
-    def _expire(self, stream: Stream, _: Instant) -> None:
-        self._end(stream, frames.expired_event(stream.expires_at))
+    def _expire(self, stream: Stream, end: datetime, _: Instant) -> None:
+        # A renewal has moved the end, and entered the new one itself.
+        if stream.expires_at == end:
+            self._end(stream, frames.expired_event(end))
 
     def _seconds_left(self, stream: Stream) -> float:
         return (stream.expires_at - self._wall_clock()).total_seconds()

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from progress_service.core.board import Board, Change, Departure
 from progress_service.core.estimate import Estimate
 from progress_service.core.events import Fact, FeedState, FeedTurned, SnapshotTaken
-from progress_service.core.model import Instant, Job
+from progress_service.core.model import FINISHED, Instant, Job
 from progress_service.streams.beat import Beat
 from progress_service.streams.vigil import Vigil
 from progress_service.wire import frames
@@ -89,6 +89,7 @@ class Publisher:
         epoch: str,
     ) -> None:
         self.board = board
+        self.feed_kind = ""
         self.feed_state = FeedState.LOST
         self.feed_since = wall_clock()
         self._audience: Audience | None = None
@@ -98,7 +99,8 @@ class Publisher:
         self._epoch = epoch
         self._version = 0
         self._intervals: dict[str, _Interval] = {}
-        self._ripe: set[str] = set()
+        # Whose flush is due: a set that remembers its order, so that who was first waits least.
+        self._ripe: dict[str, None] = {}
         self._eviction_at: Instant | None = None
         self._vigil = Vigil(board, beat, is_watched=self._is_watched, tell=self._tell_of_stall)
 
@@ -117,6 +119,7 @@ class Publisher:
         self._flush_ripe(self._beat.clock())
         self._await_eviction()
         if turned is not None:
+            self.feed_kind = turned.kind
             self._turn(turned.state)
 
     def snapshot(self, user_id: str, view: View) -> bytes:
@@ -139,7 +142,11 @@ class Publisher:
 
     def _job_view(self, job: Job, now: Instant) -> JobView:
         """What is told of a job; that it hangs from some later instant on will be told then."""
-        self._vigil.keep(job.id, now)
+        if self.feed_state is FeedState.LOST and self.board.stalls_at(job.id) <= now:
+            # It seems to hang, but we are deaf: that is told once we hear again, if it is still so.
+            self._vigil.look_at(Instant(now + DEAF_SECONDS), job.id)
+        else:
+            self._vigil.keep(job.id, now)
         return job_view(job, self._estimate(job.id, now))
 
     def _estimate(self, job_id: str, now: Instant) -> Estimate:
@@ -176,19 +183,23 @@ class Publisher:
         """Gather changes, for those who are watched, and see who is ripe for a flush."""
         for change in changes:
             user_id = change.job.user_id
-            if not self._is_watched(user_id):
-                continue
             interval = self._intervals.get(user_id)
+            if not self._is_watched(user_id):
+                if interval is not None:
+                    # Whoever comes next begins with a snapshot, and what was gathered before is older.
+                    interval.pending.clear()
+                continue
             if interval is None:
                 interval = self._intervals[user_id] = _Interval()
-                self._ripe.add(user_id)
+                self._ripe[user_id] = None
             _gather(interval.pending, change)
             if change.is_urgent or at_once:
-                self._ripe.add(user_id)
+                self._ripe[user_id] = None
 
     def _flush_ripe(self, now: Instant) -> None:
-        while self._ripe:
-            self._flush(self._ripe.pop(), now)
+        ripe, self._ripe = self._ripe, {}
+        for user_id in ripe:
+            self._flush(user_id, now)
 
     def _flush(self, user_id: str, now: Instant) -> None:
         interval = self._intervals[user_id]
@@ -197,7 +208,8 @@ class Publisher:
         self._beat.at(interval.ends_at, partial(self._end_interval, user_id))
         self._version += 1
         assert self._audience is not None
-        views = self._audience.views(user_id)
+        watched = self._audience.views(user_id)
+        views = [view for view in View if view in watched]
         self._audience.push(user_id, {view: self._frame(user_id, view, pending, now) for view in views})
 
     def _end_interval(self, user_id: str, now: Instant) -> None:
@@ -244,7 +256,6 @@ def _gather(pending: dict[str, _Pending], change: Change) -> None:
     match change.departure:
         case None:
             pending[change.job.id] = _Pending(change.job, None)
-        case Departure.EVICTED:
-            pending[change.job.id] = _Pending(news.job if news else None, change.departure)
-        case Departure.DELETED:
-            pending[change.job.id] = _Pending(None, change.departure)
+        case _:
+            end = news.job if news and news.job and news.job.status in FINISHED else None
+            pending[change.job.id] = _Pending(end, change.departure)

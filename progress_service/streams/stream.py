@@ -38,6 +38,7 @@ class Stream:
         "expires_at",
         "farewell",
         "has_missed",
+        "id",
         "is_behind",
         "is_end_due",
         "user_id",
@@ -48,6 +49,7 @@ class Stream:
         self.user_id = user_id
         self.view = view
         self.expires_at = expires_at
+        self.id: str | None = None
         self.is_end_due = False
         self.is_behind = False
         self.has_missed = False
@@ -70,6 +72,9 @@ class Stream:
             self.has_missed = True
             return None
         sending = self._send(message)
+        if not message["more_body"]:
+            # The end is sent once, and nothing after it, however long the browser takes to read it.
+            self._send = None
         try:
             awaited = sending.send(None)
         except StopIteration:

@@ -1,7 +1,8 @@
 """Who notices that a job hangs: nothing is written to its row then, so no fact will tell.
 
-For each job that pages were told of there is at most one entry on the agenda. It is not moved with each
-report: when its time comes, the board says whether the job hangs now, or until when to wait once more.
+For each job that pages were told of one entry on the agenda counts. It is not put off with each report: when
+its time comes, the board says whether the job hangs now, or until when to wait once more. Only a job that
+goes faster than before may hang earlier than was thought, and gets an earlier entry in place of it.
 """
 
 from collections.abc import Callable
@@ -35,7 +36,8 @@ class Vigil:
         self._beat = beat
         self._is_watched = is_watched
         self._tell = tell
-        self._kept: set[str] = set()
+        # When each of them is looked at next. An entry that says otherwise is void.
+        self._kept: dict[str, Instant] = {}
 
     def keep(self, job_id: str, now: Instant) -> None:
         """Watch a job that pages were told of at *now*; they know already whether it hung then."""
@@ -45,12 +47,14 @@ class Vigil:
 
     def look_at(self, due: Instant, job_id: str) -> None:
         """See at *due*, if not before, whether that job hangs."""
-        if job_id not in self._kept:
-            self._kept.add(job_id)
-            self._beat.at(due, partial(self._look, job_id))
+        if due < self._kept.get(job_id, NEVER):
+            self._kept[job_id] = due
+            self._beat.at(due, partial(self._look, job_id, due))
 
-    def _look(self, job_id: str, now: Instant) -> None:
-        self._kept.discard(job_id)
+    def _look(self, job_id: str, due: Instant, now: Instant) -> None:
+        if self._kept.get(job_id) != due:
+            return
+        del self._kept[job_id]
         job = self._board.job(job_id)
         if job is None or not self._is_watched(job.user_id):
             return

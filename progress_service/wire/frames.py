@@ -65,9 +65,9 @@ def feed_event(state: FeedState, since: datetime) -> bytes:
     return _event("feed", FeedView(state, since))
 
 
-def expiring_event(at: datetime) -> bytes:
-    """The token will end at *at*."""
-    return _event("expiring", {"at": at})
+def expiring_event(at: datetime, stream_id: str) -> bytes:
+    """The token will end at *at*. By its id a stream can be let go on: `POST /v1/streams/{stream}/renew`."""
+    return _event("expiring", {"at": at, "stream": stream_id})
 
 
 def expired_event(at: datetime) -> bytes:

@@ -5,11 +5,11 @@ makes (schema.sql). A notification is an object with one of the keys of `Notific
 """
 
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from sys import intern
-from typing import Annotated
+from typing import Annotated, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -26,8 +26,31 @@ NESTING_MAX = 32
 Beyond what the interpreter's stack bears, decoding fails; what is written must be readable from any place.
 """
 
+ERROR_CHARACTERS_MAX = 2_000
+"""As much of an error as people are told."""
+
 COUNTS = ("total", "completed", "failed", "current_batch")
 
+
+REPORTED_COLUMNS = frozenset(
+    [
+        "id",
+        "user_id",
+        "label",
+        "status",
+        "requested",
+        "progress",
+        "error",
+        "revision",
+        "created_at",
+        "started_at",
+        "updated_at",
+        "finished_at",
+    ]
+)
+"""The columns that a report is made of."""
+
+T = TypeVar("T")
 
 # Without its offset a date is another moment on each machine.
 Date = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -86,6 +109,7 @@ class Identity(msgspec.Struct, frozen=True):
 _notification = msgspec.json.Decoder(Notification)
 _row = msgspec.json.Decoder(Row)
 _identity = msgspec.json.Decoder(Identity)
+_logged_progress = msgspec.json.Decoder(dict[str, object])
 
 
 def notification(payload: str) -> Notification:
@@ -108,6 +132,42 @@ def job_reported(row: bytes | str | msgspec.Raw, at: Instant) -> JobReported | M
         return MalformedRow(_name(row), str(error))
 
 
+def job_written(
+    columns: Mapping[str, str | None], committed_at: float, at: Instant
+) -> JobReported | MalformedRow:
+    """The fact that a row of the write-ahead log tells, or what is wrong with the row.
+
+    Its columns are as PostgreSQL writes them where the time zone is UTC and the style of dates ISO. The age
+    of a finished job is that which it had at its commit, *committed_at*, in seconds since 1970.
+    """
+    try:
+        finished_at = _logged_date(columns, "finished_at")
+        error = columns["error"]
+        row = Row(
+            id=_logged(columns, "id"),
+            user_id=_logged(columns, "user_id"),
+            status=Status(_logged(columns, "status")),
+            revision=int(_logged(columns, "revision")),
+            created_at=_present(_logged_date(columns, "created_at"), "created_at"),
+            updated_at=_present(_logged_date(columns, "updated_at"), "updated_at"),
+            progress=_logged_progress.decode(_logged(columns, "progress")),
+            label=columns["label"],
+            requested=None if columns["requested"] is None else Request(columns["requested"]),
+            # As `bulk_enrichment_job_report` cuts it.
+            error=None if error is None else error[:ERROR_CHARACTERS_MAX],
+            started_at=_logged_date(columns, "started_at"),
+            finished_at=finished_at,
+            finished_seconds=None
+            if finished_at is None
+            else max(0.0, committed_at - finished_at.timestamp()),
+        )
+        return _fact(row, at)
+    except KeyError as error:
+        return MalformedRow(columns.get("id") or "unknown", f"the log does not say its {error}")
+    except (ValueError, OverflowError, RecursionError) as error:
+        return MalformedRow(columns.get("id") or "unknown", str(error))
+
+
 def job_deleted(row: DeletedRow, at: Instant) -> JobDeleted:
     """The fact that a row was deleted. A row that belonged to nobody was never shown to anybody."""
     return JobDeleted(row.id, row.user_id or "", row.revision, at)
@@ -126,6 +186,21 @@ def jobs_reported(
         else:
             malformed.append(fact)
     return reports, malformed
+
+
+def _logged(columns: Mapping[str, str | None], name: str) -> str:
+    return _present(columns[name], name)
+
+
+def _logged_date(columns: Mapping[str, str | None], name: str) -> datetime | None:
+    value = columns[name]
+    return None if value is None else datetime.fromisoformat(value)
+
+
+def _present(value: T | None, name: str) -> T:
+    if value is None:
+        raise ValueError(f"{name} is null")
+    return value
 
 
 def _fact(row: Row, at: Instant) -> JobReported:

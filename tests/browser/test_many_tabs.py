@@ -43,9 +43,9 @@ async def signed_in(person: BrowserContext, address: str, user: UUID) -> None:
 
 
 async def tab(person: BrowserContext, address: str, user: UUID) -> Page:
-    """A live tab on the service's own origin. The address is of any document there."""
+    """A live tab on the service's own origin. The address is of a document there that may run scripts."""
     page = await person.new_page()
-    await page.goto(f"{address}/healthz")
+    await page.goto(f"{address}/client/enrichment-progress-bar.js")
     await watch_here(page, str(user))
     await page.evaluate("globalThis.isEnded = ({ status }) => status === 'completed', 0")
     await live(page)
@@ -87,7 +87,9 @@ async def test_twenty_tabs_have_one_stream_and_lose_nothing_when_the_leader_dies
 @asynccontextmanager
 async def process(dsn: str, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
     """The service as a process of its own, once it is ready."""
-    environment = os.environ | {"DATABASE_URL": dsn, "PROGRESS_JWT_SECRET": SECRET}
+    # A page comes back when its own patience allows; until then the job that ended must not leave.
+    settings = {"DATABASE_URL": dsn, "PROGRESS_JWT_SECRET": SECRET, "PROGRESS_LINGER_SECONDS": "60"}
+    environment = os.environ | settings
     command = [sys.executable, "-m", "progress_service", "serve", "--host", "127.0.0.1", "--port", str(port)]
     running = await asyncio.create_subprocess_exec(
         *command, env=environment, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL

@@ -1,0 +1,151 @@
+"""What every feed asks of PostgreSQL, and how: connections, queries, and what counts as an outage."""
+
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import anyio
+import asyncpg
+from asyncpg.connect_utils import SessionAttribute
+
+from progress_service.feeds.intake import IntakeClosedError
+from progress_service.wire.pgoutput import ProtocolError
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+CHANNEL = "bulk_enrichment_jobs"
+CONNECT_SECONDS_MAX = 5.0
+SNAPSHOT_SECONDS_MAX = 60.0
+LOOK_UP_SECONDS_MAX = 4.0
+# A database that is back is found within 2 s.
+RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.2, 1.5
+FETCHED_AT_ONCE = 5_000
+
+SNAPSHOT = """
+    SELECT bulk_enrichment_job_report(job) FROM bulk_enrichment_jobs AS job
+    WHERE status IN ('pending', 'running', 'paused') OR finished_at > now() - make_interval(secs => $1)
+"""
+LOOK_UP = """
+    SELECT id::text, revision, bulk_enrichment_job_report(job) FROM bulk_enrichment_jobs AS job
+    WHERE id = ANY($1::uuid[])
+"""
+REVISIONS = """
+    SELECT id::text, revision FROM bulk_enrichment_jobs
+    WHERE status IN ('pending', 'running', 'paused') OR finished_at > now() - make_interval(secs => $1)
+"""
+# What we send is about what is committed already: it need not wait for a standby to have it, too. The setting
+# is for this one transaction, lest a pooler hands it on to the application.
+SEND = "SELECT set_config('synchronous_commit', 'local', true), pg_notify($1, $2)"
+LISTENING = "SELECT pg_listening_channels()"
+TELLING_TRIGGERS = """
+    SELECT count(*) FROM pg_trigger
+    WHERE tgrelid = 'bulk_enrichment_jobs'::regclass AND tgenabled IN ('O', 'A')
+        AND tgname IN ('tell_of_inserts', 'tell_of_updates', 'tell_of_deletes', 'tell_of_truncation')
+"""
+
+# What may go wrong between here and PostgreSQL. Anything else is a mistake of ours and must not be hidden.
+Outage = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    # A connection that is cut at an odd moment confuses asyncpg's own bookkeeping.
+    asyncpg.InternalClientError,
+    IntakeClosedError,
+    ProtocolError,
+)
+
+
+@asynccontextmanager
+async def connected(
+    dsn: str, name: str = "progress_service feed", *, through_pooler: bool = False
+) -> AsyncIterator["Connection"]:
+    """A connection to the primary that is cut at the end, for good manners take longer than an outage allows.
+
+    Args:
+        dsn: Of the primary.
+        name: What the connection is called in `pg_stat_activity`.
+        through_pooler: Keep nothing in the session, which may be another one for each transaction.
+    """
+    connection = await asyncpg.connect(
+        dsn,
+        timeout=CONNECT_SECONDS_MAX,
+        # Of whatever has no limit of its own.
+        command_timeout=LOOK_UP_SECONDS_MAX,
+        target_session_attrs=SessionAttribute.any if through_pooler else SessionAttribute.primary,
+        statement_cache_size=0 if through_pooler else 100,
+        server_settings={"application_name": name},
+    )
+    try:
+        yield connection
+    finally:
+        connection.terminate()
+
+
+class Pooling(StrEnum):
+    """Who answers us: PostgreSQL's own process, or a pooler with one of its many."""
+
+    NONE = "none"
+    BY_SESSION = "session"
+    BY_TRANSACTION = "transaction"
+
+
+async def pooling(dsn: str) -> Pooling:
+    """Find out whether a pooler is in between, and leave nothing behind in its sessions.
+
+    A pooler gives its clients numbers of its own in place of that of the process which answers. Where two
+    clients are answered by one process, sessions are shared. A pooler that has several at hand may look as if
+    it kept them apart; then it is found out later.
+    """
+    with anyio.fail_after(2 * CONNECT_SECONDS_MAX):
+        async with connected(dsn, through_pooler=True) as first:
+            answering = await _answering(first)
+            if answering == first.get_server_pid():
+                return Pooling.NONE
+            async with connected(dsn, through_pooler=True) as second:
+                is_shared = await _answering(second) == answering
+    return Pooling.BY_TRANSACTION if is_shared else Pooling.BY_SESSION
+
+
+async def _answering(connection: "Connection") -> int:
+    # What was prepared must be executed by the same process, and so within one transaction.
+    async with connection.transaction():
+        pid: int = await connection.fetchval("SELECT pg_backend_pid()")
+    return pid
+
+
+async def look_up(connection: "Connection", job_ids: Sequence[str]) -> dict[str, tuple[int, str]]:
+    """The rows of these ids that are there to be seen: of each its revision, and its report as JSON."""
+    found = await connection.fetch(LOOK_UP, job_ids, timeout=LOOK_UP_SECONDS_MAX)
+    return {job_id: (revision, report) for job_id, revision, report in found}
+
+
+async def revisions(connection: "Connection", finished_seconds: float) -> dict[str, int]:
+    """The revision of each row that is at work, or finished at most that long ago.
+
+    They are fetched piece by piece, so that a hundred thousand of them stop nobody else.
+    """
+    found: dict[str, int] = {}
+    async with connection.transaction(readonly=True):
+        cursor = await connection.cursor(REVISIONS, finished_seconds, timeout=SNAPSHOT_SECONDS_MAX)
+        while piece := await cursor.fetch(FETCHED_AT_ONCE, timeout=LOOK_UP_SECONDS_MAX):
+            found.update((job_id, revision) for job_id, revision in piece)
+    return found
+
+
+def pause_seconds(failures: int) -> float:
+    """The time until the next try: doubling, with jitter so that many instances do not come at once."""
+    longest = min(RETRY_SECONDS_MAX, RETRY_SECONDS_MIN * 2 ** min(failures, 10))
+    return random.uniform(longest / 2, longest)  # noqa: S311 - spreads load; guards nothing.
+
+
+def cause(error: BaseException) -> str:
+    """What went wrong, in a line for the log."""
+    match error:
+        case asyncpg.UndefinedTableError() | asyncpg.UndefinedFunctionError():
+            return f"{error} (the schema is missing or old: run `progress-service schema --apply`)"
+        case _:
+            return str(error) or type(error).__name__

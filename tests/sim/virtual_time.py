@@ -1,0 +1,38 @@
+"""An event loop whose time is not ours: when nobody has anything to do, it jumps to whatever is due next."""
+
+import asyncio
+import selectors
+
+START_SECONDS = 1_024.0
+"""Where each schedule begins. Pauses are binary fractions, which floating point holds exactly there."""
+
+
+class NothingDueError(Exception):
+    """Everyone waits, and for nothing: in real time that would be for ever."""
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """asyncio's own loop, on a selector that passes time instead of waiting."""
+
+    def __init__(self) -> None:
+        self.now = START_SECONDS
+        super().__init__(_Jumper(self))
+
+    def time(self) -> float:
+        """The instant at which the loop stands."""
+        return self.now
+
+
+class _Jumper(selectors.SelectSelector):
+    """Never waits for a socket, since there is none."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Let *timeout* seconds pass at once."""
+        if timeout is None:
+            raise NothingDueError("no task can go on, and no timer is set")
+        self._loop.now += max(0.0, timeout)
+        return []

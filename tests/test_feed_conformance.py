@@ -1,0 +1,378 @@
+"""What every feed promises, on a real PostgreSQL: nothing that is committed is missed, whatever happens."""
+
+import json
+import os
+import secrets
+import signal
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import anyio
+import asyncpg
+import pytest
+
+from progress_service.core.events import FeedState
+from progress_service.core.model import Status
+from progress_service.embedded import embedded_postgres
+from progress_service.feeds import notify, poll, reconcile
+from progress_service.jobs.schema import apply_schema, schema_text
+from tests.feeds import Listener, active_revisions, following, inserted, line_to
+from tests.postgres import connected, new_user
+
+if TYPE_CHECKING:
+    from tests.postgres import Connection
+
+pytestmark = pytest.mark.anyio
+
+KINDS = ["notify", "wal", "poll", "auto"]
+NOTICE_SECONDS_MAX = 5.0
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each feed, one after the other."""
+    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The safety net looks all the time here, so that whatever a feed misses is counted."""
+    monkeypatch.setattr(reconcile, "RECONCILE_SECONDS", 0.02)
+    monkeypatch.setattr(reconcile, "AGAIN_SECONDS", 0.2)
+    monkeypatch.setattr(notify, "PULSE_SECONDS", 0.02)
+    monkeypatch.setattr(poll, "POLL_SECONDS", 0.05)
+
+
+@pytest.fixture
+async def connection(dsn: str) -> AsyncIterator["Connection"]:
+    """A worker's session."""
+    async with connected(dsn) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def user_id(connection: "Connection") -> UUID:
+    """Somebody who has jobs."""
+    return await new_user(connection)
+
+
+async def test_it_tells_what_was_there_and_what_comes(kind: str, each_dsn: str) -> None:
+    """Insert, update, the end, delete and truncate are the whole of a job's life."""
+    async with connected(each_dsn) as connection:
+        user_id = await new_user(connection)
+        before = await inserted(connection, user_id, label="before")
+        async with following(each_dsn, kind) as (listener, feed):
+            assert listener.board.job(str(before)) is not None
+            after = await inserted(connection, user_id, label="after")
+            await listener.job(after, label="after")
+            await connection.execute(
+                """UPDATE bulk_enrichment_jobs SET progress = '{"total": 9, "completed": 4, "mood": "good"}'
+                   WHERE id = $1""",
+                after,
+            )
+            await listener.until(lambda: listener.board.totals(str(user_id)).completed == 4)
+            assert (await listener.job(after)).progress.more == {"mood": "good"}
+
+            await connection.execute(
+                "UPDATE bulk_enrichment_jobs SET status = 'failed', error = $2 WHERE id = $1",
+                after,
+                "e" * 3_000,
+            )
+            job = await listener.job(after, status=Status.FAILED, error="e" * 2_000)
+            assert job.finished_at is not None
+            assert (listener.reports_of(after)[-1].finished_seconds or 0.0) < 2.0
+            await connection.execute("DELETE FROM bulk_enrichment_jobs WHERE id = $1", before)
+            await listener.gone(before)
+            await inserted(connection, user_id)
+            await connection.execute("TRUNCATE bulk_enrichment_jobs")
+            await listener.until(lambda: len(listener.board) == 0)
+        assert feed.ledger.healed == 0
+
+
+async def test_what_every_feed_tells_of_a_row_is_the_same(
+    dsn: str, connection: "Connection", user_id: UUID
+) -> None:
+    """A page must not show another time, text or count because the operator chose another feed."""
+    told = []
+    for kind in KINDS:
+        async with following(dsn, kind) as (listener, _):
+            job_id = await inserted(connection, user_id, label='„Ünï"\\\n\x01😀')
+            await connection.execute(
+                """
+                UPDATE bulk_enrichment_jobs SET requested = 'pause',
+                    created_at = '2024-02-29 12:00:00.5+05:30',
+                    started_at = '2024-02-29 12:00:01', finished_at = NULL,
+                    progress = '{"total": 3.0, "completed": 2, "current_batch": null, "a": [1.5, null, "é"]}'
+                WHERE id = $1
+                """,
+                job_id,
+            )
+            live = await listener.job(job_id, requested="pause")
+        async with following(dsn, kind) as (listener, _):
+            assert await listener.job(job_id) == live
+        told.append({name: getattr(live, name) for name in ("label", "created_at", "started_at", "progress")})
+    assert all(each == told[0] for each in told)
+
+
+async def test_many_rows_in_one_statement_all_arrive(
+    kind: str, dsn: str, connection: "Connection", user_id: UUID
+) -> None:
+    """A statement over hundreds of rows is told in pieces, and no row may fall into a cut."""
+    async with following(dsn, kind) as (listener, feed):
+        await connection.execute(
+            "INSERT INTO bulk_enrichment_jobs (user_id, status, label) "
+            "SELECT $1, 'running', 'job ' || n FROM generate_series(1, 500) AS n",
+            user_id,
+        )
+        await listener.until(lambda: len(listener.board) == 500)
+        await connection.execute("UPDATE bulk_enrichment_jobs SET status = 'paused'")
+        await listener.until(
+            lambda: all(job.status is Status.PAUSED for job in listener.board.view(str(user_id)))
+        )
+        assert feed.ledger.healed == 0
+
+
+async def test_a_row_too_long_to_be_repeated_is_told_whole(
+    kind: str, dsn: str, connection: "Connection", user_id: UUID
+) -> None:
+    """A worker may keep a lot beside its counts: beyond a notification's limit, and out of line (TOAST)."""
+    async with following(dsn, kind) as (listener, feed):
+        # Chance, since PostgreSQL would compress the rest and keep it in line.
+        notes = secrets.token_hex(20_000) + "ü"
+        job_id = await inserted(connection, user_id, progress=json.dumps({"total": 3, "notes": notes}))
+        assert (await listener.job(job_id)).progress.more == {"notes": notes}
+        # The log repeats nothing that is out of line and stays as it was.
+        await connection.execute("UPDATE bulk_enrichment_jobs SET label = 'renamed' WHERE id = $1", job_id)
+        assert (await listener.job(job_id, label="renamed")).progress.more == {"notes": notes}
+        async with connection.transaction():
+            await connection.execute("UPDATE bulk_enrichment_jobs SET label = 'a' WHERE id = $1", job_id)
+            await connection.execute("DELETE FROM bulk_enrichment_jobs WHERE id = $1", job_id)
+        await listener.gone(job_id)
+        assert feed.ledger.healed == 0
+
+
+async def test_what_was_rolled_back_is_not_told(
+    kind: str, dsn: str, connection: "Connection", user_id: UUID
+) -> None:
+    """A worker's transaction that fails has never happened."""
+    async with following(dsn, kind) as (listener, _):
+        transaction = connection.transaction()
+        await transaction.start()
+        undone = await inserted(connection, user_id)
+        await transaction.rollback()
+        async with connection.transaction():
+            kept = await inserted(connection, user_id, label="kept")
+            inner = connection.transaction()
+            await inner.start()
+            await connection.execute("UPDATE bulk_enrichment_jobs SET label = 'undone' WHERE id = $1", kept)
+            await inner.rollback()
+        await listener.job(kept, label="kept")
+        assert not listener.reports_of(undone)
+        assert {report.job.label for report in listener.reports_of(kept)} == {"kept"}
+
+
+async def test_a_sign_of_life_is_not_news(
+    kind: str, dsn: str, connection: "Connection", user_id: UUID
+) -> None:
+    """Workers renew their leases all the time, and nobody can see that."""
+    async with following(dsn, kind) as (listener, _):
+        job_id = await inserted(connection, user_id)
+        await listener.job(job_id)
+        for _ in range(5):
+            await connection.execute("UPDATE bulk_enrichment_jobs SET heartbeat_at = clock_timestamp()")
+        await connection.execute("UPDATE bulk_enrichment_jobs SET label = 'seen'")
+        await listener.job(job_id, label="seen")
+        assert len(listener.reports_of(job_id)) == 2
+
+
+async def test_an_id_may_be_used_again(kind: str, dsn: str, connection: "Connection", user_id: UUID) -> None:
+    """A row that is restored, or made again by a retry, is a new life and no late report of the old one."""
+    async with following(dsn, kind) as (listener, feed):
+        job_id = await inserted(connection, user_id, label="first")
+        await listener.job(job_id, label="first")
+        for label in ("second", "third"):
+            async with connection.transaction():
+                await connection.execute("DELETE FROM bulk_enrichment_jobs")
+                await inserted(connection, user_id, id=job_id, label=label)
+            await listener.job(job_id, label=label)
+        await connection.execute("DELETE FROM bulk_enrichment_jobs")
+        await inserted(connection, user_id, id=job_id, label="fourth")
+        await listener.job(job_id, label="fourth")
+        await connection.execute("DELETE FROM bulk_enrichment_jobs")
+        await listener.gone(job_id)
+        await inserted(connection, user_id, id=job_id, label="fifth")
+        await listener.job(job_id, label="fifth")
+        assert feed.ledger.healed == 0
+
+
+async def test_a_table_may_be_emptied_and_filled_at_once(
+    kind: str, dsn: str, connection: "Connection", user_id: UUID
+) -> None:
+    """A restore does so in one transaction; what follows the emptying must not go with it."""
+    before = await inserted(connection, user_id)
+    async with following(dsn, kind) as (listener, feed):
+        for _ in range(5):
+            async with connection.transaction():
+                await connection.execute("TRUNCATE bulk_enrichment_jobs")
+                within = await inserted(connection, user_id)
+            after = await inserted(connection, user_id)
+            await listener.job(within)
+            await listener.job(after)
+            await listener.gone(before)
+            assert len(listener.board) == 2
+            before = after
+        assert feed.ledger.healed == 0
+
+
+async def test_a_job_moves_to_another_user(
+    kind: str, dsn: str, connection: "Connection", user_id: UUID
+) -> None:
+    """Whoever no longer owns a job must not go on seeing it."""
+    other = await new_user(connection)
+    async with following(dsn, kind) as (listener, _):
+        job_id = await inserted(connection, user_id)
+        await listener.job(job_id)
+        await connection.execute("UPDATE bulk_enrichment_jobs SET user_id = $1", other)
+        await listener.job(job_id, user_id=str(other))
+        assert not listener.board.view(str(user_id))
+
+
+async def test_a_malformed_row_is_named_once_and_costs_no_other_row(
+    kind: str, dsn: str, connection: "Connection", user_id: UUID, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One application's mistake must not stop everybody's bars."""
+    await connection.execute(
+        "ALTER TABLE bulk_enrichment_jobs DROP CONSTRAINT progress_completed_is_a_whole_number"
+    )
+    async with following(dsn, kind) as (listener, feed):
+        async with connection.transaction():
+            bad = await inserted(connection, user_id, progress='{"completed": "seven"}')
+            good = await inserted(connection, user_id)
+        await listener.job(good)
+        await connection.execute("UPDATE bulk_enrichment_jobs SET label = 'again'")
+        await listener.job(good, label="again")
+
+        assert listener.board.job(str(bad)) is None
+        assert feed.ledger.malformed_rows >= 2
+        assert caplog.text.count(str(bad)) == 1
+        assert "progress.completed is 'seven'" in caplog.text
+        await connection.execute("UPDATE bulk_enrichment_jobs SET progress = '{}'")
+        await listener.job(bad)
+        assert feed.ledger.healed == 0
+
+
+async def test_nothing_falls_between_snapshot_and_live(kind: str, dsn: str) -> None:
+    """Writers do not wait for a feed to begin; what they commit at that very moment is what gets lost."""
+    async with connected(dsn) as connection:
+        user_id = await new_user(connection)
+
+    def shown(listener: Listener) -> dict[str, int]:
+        return {job.id: job.revision for job in listener.board.view(str(user_id))}
+
+    for _ in range(5):
+        stop = anyio.Event()
+        ended = [anyio.Event() for _ in range(3)]
+        async with anyio.create_task_group() as writers:
+            for end in ended:
+                writers.start_soon(_write, dsn, user_id, stop, end)
+            async with following(dsn, kind) as (listener, feed):
+                told = len(listener.told)
+                await listener.until(lambda told=told: len(listener.told) > told + 20)  # type: ignore[misc]
+                stop.set()
+                for end in ended:
+                    await end.wait()
+                expected = await active_revisions(dsn)
+                await listener.until(lambda expected=expected: shown(listener) == expected)  # type: ignore[misc]
+                assert feed.ledger.healed == 0
+
+
+async def _write(dsn: str, user_id: UUID, stop: anyio.Event, end: anyio.Event) -> None:
+    """Report on three jobs, and replace one by a new one now and then."""
+    async with connected(dsn) as worker:
+        job_ids = [await inserted(worker, user_id) for _ in range(3)]
+        completed = 0
+        while not stop.is_set():
+            completed += 1
+            job_id = job_ids[completed % 3]
+            if completed % 7:
+                await worker.execute(
+                    "UPDATE bulk_enrichment_jobs SET progress = $2 WHERE id = $1",
+                    job_id,
+                    json.dumps({"completed": completed}),
+                )
+            else:
+                await worker.execute("DELETE FROM bulk_enrichment_jobs WHERE id = $1", job_id)
+                job_ids[completed % 3] = await inserted(worker, user_id)
+    end.set()
+
+
+async def test_a_session_that_is_cut_is_opened_again_and_misses_nothing(
+    kind: str, dsn: str, connection: "Connection", user_id: UUID
+) -> None:
+    """Databases restart. What changed meanwhile is in the snapshot, also a job that ended long before."""
+    job_id = await inserted(connection, user_id)
+    async with following(dsn, kind) as (listener, feed):
+        async with connection.transaction():
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = 'progress_service feed'"
+            )
+            await connection.execute("UPDATE bulk_enrichment_jobs SET status = 'completed'")
+        await listener.turned(times=2)
+        await listener.job(job_id, status=Status.COMPLETED)
+        assert FeedState.LOST in listener.states()
+        assert feed.ledger.healed == 0
+
+
+async def test_a_line_that_falls_silent_is_noticed_within_five_seconds(
+    kind: str, dsn: str, connection: "Connection", user_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A firewall that forgets a connection tells neither end; a page would show old figures as live ones."""
+    monkeypatch.undo()
+    async with line_to(dsn) as (line, over_line), following(over_line, kind) as (listener, feed):
+        job_id = await inserted(connection, user_id)
+        await listener.job(job_id)
+        line.fall_silent()
+        with anyio.fail_after(NOTICE_SECONDS_MAX):
+            await listener.until(lambda: FeedState.LOST in listener.states())
+        await connection.execute("UPDATE bulk_enrichment_jobs SET label = 'unheard'")
+        line.speak_again()
+        await listener.job(job_id, label="unheard")
+        await listener.turned(times=2)
+        assert feed.ledger.healed == 0
+
+
+async def test_a_server_that_crashes_and_one_that_is_started_again(kind: str) -> None:
+    """What was committed is there after recovery, what was not is not, and the feed finds its way back."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="progress-")))
+        server = stack.enter_context(ExitStack())
+        dsn = server.enter_context(embedded_postgres(folder))
+        await apply_schema(dsn, schema_text())
+        async with following(dsn, kind) as (listener, feed):
+            connection = await asyncpg.connect(dsn)
+            user_id = await new_user(connection)
+            job_id = await inserted(connection, user_id)
+            await listener.job(job_id)
+            await connection.execute("UPDATE bulk_enrichment_jobs SET status = 'paused'")
+            await connection.execute("BEGIN")
+            unfinished = await inserted(connection, user_id)
+            # One process that dies like this takes all others with it; PostgreSQL then recovers from its log.
+            os.kill(connection.get_server_pid(), signal.SIGKILL)
+            await listener.until(lambda: FeedState.LOST in listener.states())
+            connection.terminate()
+            await listener.turned(times=2)
+            await listener.job(job_id, status=Status.PAUSED)
+            assert listener.board.job(str(unfinished)) is None
+
+            server.close()
+            await listener.until(lambda: listener.states()[-1] is FeedState.LOST)
+            server.enter_context(embedded_postgres(folder))
+            await listener.turned(times=3)
+            async with connected(dsn) as connection:
+                await listener.job(await inserted(connection, user_id))
+            assert feed.ledger.healed == 0
