@@ -3,7 +3,7 @@
 import { adopt, button, make, sheet, write } from "./parts.js";
 import { learn } from "./texts.js";
 
-/** @import {Follower, Host} from "./element.js" */
+/** @import {Follower, Host} from "./session.js" */
 
 learn({ stream: "Stream", drop: "Drop connection", stall: "Stall", endToken: "End token" });
 

@@ -52,8 +52,7 @@ const BORROWED = {
  */
 export function make(tag, part, ...children) {
   const element = document.createElement(tag);
-  element.className = part;
-  element.setAttribute("part", part);
+  mark(element, { class: part, part });
   element.append(...children);
   return element;
 }
@@ -68,15 +67,16 @@ export function write(element, text) {
 }
 
 /**
- * Set an attribute, or remove it by null, if it is not so already.
+ * Set attributes, or remove them by null or false, where they are not so already.
  * @param {Element} element
- * @param {string} name
- * @param {string | null} value
+ * @param {Record<string, string | boolean | null>} attributes
  */
-export function mark(element, name, value) {
-  if (element.getAttribute(name) === value) return;
-  if (value === null) element.removeAttribute(name);
-  else element.setAttribute(name, value);
+export function mark(element, attributes) {
+  for (const [name, value] of Object.entries(attributes)) {
+    const text = value === true ? "" : value || (value === "" ? value : null);
+    if (text === null) element.removeAttribute(name);
+    else if (element.getAttribute(name) !== text) element.setAttribute(name, text);
+  }
 }
 
 /**
@@ -89,27 +89,23 @@ export function adopt(element, sheet) {
   if (!adoptedStyleSheets.includes(sheet)) adoptedStyleSheets.push(sheet);
 }
 
-/** A picture beside a text that says the same, so it is silent. */
-export class Icon {
-  element = document.createElementNS(SVG, "svg");
-  #path = document.createElementNS(SVG, "path");
-
-  /** @param {string} [name] */
-  constructor(name) {
-    mark(this.element, "class", "icon");
-    mark(this.element, "part", "icon");
-    mark(this.element, "viewBox", "0 0 16 16");
-    mark(this.element, "aria-hidden", "true");
-    this.element.append(this.#path);
-    if (name) this.show(name);
-  }
-
+/**
+ * A picture beside a text that says the same, so it is silent.
+ * @param {string} [name]
+ */
+export function icon(name) {
+  const path = document.createElementNS(SVG, "path");
+  const element = document.createElementNS(SVG, "svg");
+  mark(element, { class: "icon", part: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" });
+  element.append(path);
   /** @param {string} name Of a status, an action or a state of the connection. */
-  show(name) {
+  const show = (name) => {
     const shape = BORROWED[name] ?? name;
-    mark(this.element, "data-shape", shape);
-    mark(this.#path, "d", SHAPES[shape] ?? CIRCLE);
-  }
+    mark(element, { "data-shape": shape });
+    mark(path, { d: SHAPES[shape] ?? CIRCLE });
+  };
+  if (name) show(name);
+  return { element, show };
 }
 
 /**
@@ -126,30 +122,31 @@ export function button(part, act, ...children) {
 }
 
 /** The bar itself: what is done, and behind it what failed. */
-export class Bar {
-  #done = make("div", "done");
-  #failed = make("div", "failed");
-  element = make("div", "bar", this.#failed, this.#done);
-
-  constructor() {
-    mark(this.element, "role", "progressbar");
-    mark(this.element, "aria-valuemax", "100");
-  }
-
-  /** @param {Job} job @param {Language} language @param {boolean} isCurrent */
-  show(job, language, isCurrent) {
-    const { total, completed, failed } = job.progress;
-    // What finished without ever knowing its total is all there was.
-    const isUnknown = total === 0 && !isFinished(job);
-    const whole = total || Number(job.status === "completed" && completed);
-    this.#done.style.setProperty("--_share", share(completed, whole));
-    this.#failed.style.setProperty("--_share", share(completed + failed, whole));
-    mark(this.element, "data-failed", failed > 0 ? "" : null);
-    mark(this.element, "data-indeterminate", isUnknown ? "" : null);
-    mark(this.element, "aria-label", labelOf(job, language));
-    mark(this.element, "aria-valuenow", isUnknown ? null : String(job.percentage));
-    mark(this.element, "aria-valuetext", spoken(job, language, isCurrent));
-  }
+export function bar() {
+  const done = make("div", "done");
+  const failures = make("div", "failed");
+  const element = make("div", "bar", failures, done);
+  return {
+    element,
+    /** @param {Job} job @param {Language} language @param {boolean} isCurrent */
+    show(job, language, isCurrent) {
+      const { total, completed, failed } = job.progress;
+      // What finished without ever knowing its total is all there was.
+      const isUnknown = total === 0 && !isFinished(job);
+      const whole = total || Number(job.status === "completed" && completed);
+      done.style.setProperty("--_share", share(completed, whole));
+      failures.style.setProperty("--_share", share(completed + failed, whole));
+      mark(element, {
+        role: "progressbar",
+        "aria-valuemax": "100",
+        "aria-label": labelOf(job, language),
+        "aria-valuenow": isUnknown ? null : String(job.percentage),
+        "aria-valuetext": spoken(job, language, isCurrent),
+        "data-failed": failed > 0,
+        "data-indeterminate": isUnknown,
+      });
+    },
+  };
 }
 
 /** @param {number} count @param {number} total */
@@ -161,18 +158,26 @@ export const statusLook = ({ status, stalled }) => (stalled && status === "runni
 /** @param {Job} job @param {Language} language */
 export const labelOf = ({ label }, language) => label ?? language.say("unlabelled");
 
+/** What failed, in words, if anything. @param {Job} job @param {Language} language */
+export const failuresOf = ({ progress: { failed } }, language) =>
+  failed > 0 ? language.say("failedCount", { n: failed }) : "";
+
+/** The percentage, where it can be known. @param {Job} job @param {Language} language */
+export const percentageOf = ({ progress, percentage }, language) =>
+  progress.total > 0 ? language.percentage(percentage) : "";
+
 /**
  * All that the bar shows, for those who hear it.
  * @param {Job} job
  * @param {Language} language
  * @param {boolean} isCurrent
  */
-const spoken = ({ progress, percentage }, language, isCurrent) =>
+const spoken = (job, language, isCurrent) =>
   [
-    progress.total > 0 && language.percentage(percentage),
-    language.count(progress),
-    progress.failed > 0 && language.say("failedCount", { n: progress.failed }),
-    !isCurrent && language.say("stale"),
+    percentageOf(job, language),
+    language.count(job.progress),
+    failuresOf(job, language),
+    isCurrent ? "" : language.say("stale"),
   ]
     .filter(Boolean)
     .join(", ");

@@ -157,6 +157,9 @@ export interface StreamEvent {
   readonly lastEventId: string;
 }
 
+/** How a debug panel disturbs the stream. */
+export type Act = "drop" | "stall" | "endToken";
+
 /** What a debug panel needs. The actions are on the real stream, whichever tab has it. */
 export interface Debug {
   /** `latencyMs`: from opening the stream, or from asking the leading tab, to the first answer. */
