@@ -5,17 +5,9 @@
 
 import { isFinished } from "./store.js";
 import { labelOf, make, mark, write } from "./parts.js";
-import { learn } from "./texts.js";
 
 /** @import {Change, Follower, Host} from "./session.js" */
 /** @import {Job} from "./types.d.ts" */
-
-learn({
-  started: "{label} has started",
-  reached: "{label}: {percentage}",
-  ended: "{label}: {status}, {count}",
-  others: "and {n} more",
-});
 
 const PAUSE_MS = 10_000;
 /** More jobs than this in one breath are only counted. */
@@ -27,7 +19,7 @@ const speakers = new Map();
 /** @param {Host} host @returns {Follower} */
 export function follow(host) {
   const { element, root, language, signal } = host;
-  const key = ["src", "user-id", "demo"].map((name) => element.getAttribute(name)).join("\n");
+  const key = [element.src, element.userId, element.demo].join("\n");
   const region = make("div", "unseen");
   mark(region, { role: "status" });
   root.append(region);
@@ -36,6 +28,7 @@ export function follow(host) {
   const waiting = new Map();
   let timer = 0;
   let spokeAt = -PAUSE_MS;
+  let wasKnown = false;
 
   function speak() {
     timer = 0;
@@ -54,13 +47,16 @@ export function follow(host) {
     region.remove();
   });
 
-  return (changes) => {
+  return (changes, { view }) => {
+    // What was there when the page opened is no news.
+    const isFirst = !wasKnown;
+    wasKnown = view !== null;
     if (!speakers.has(key)) speakers.set(key, host);
     if (speakers.get(key) !== host) return;
     for (const [job, before] of changes) {
       const quarter = quarterOf(job);
-      // What was there when the page opened is no news.
-      if (before ? quarter <= quarterOf(before) : quarter > 0 || changes.length > BREATH) continue;
+      const isNews = before ? quarter > quarterOf(before) : quarter === 0 && changes.length <= BREATH;
+      if (isFirst || !isNews) continue;
       waiting.delete(job.id);
       waiting.set(job.id, news(job, before === null, language));
       timer ||= setTimeout(speak, Math.max(0, spokeAt + PAUSE_MS - performance.now()));

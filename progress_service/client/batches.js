@@ -1,6 +1,7 @@
 /** A job's batches, side by side: how much of each is done, and what failed in it. */
 
-import { adopt, make, mark, sheet, write } from "./parts.js";
+import { adopt } from "./buttons.js";
+import { make, mark, sheet, write } from "./parts.js";
 import { learn } from "./texts.js";
 
 /** @import {Host} from "./session.js" */

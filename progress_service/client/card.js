@@ -2,7 +2,8 @@
 
 import { isCurrent } from "./store.js";
 import { time } from "./moments.js";
-import { button, icon, make, mark, styles, write } from "./parts.js";
+import { button } from "./buttons.js";
+import { SHAPES, icon, make, mark, spans, styles, write } from "./parts.js";
 import { cardStyles } from "./card-styles.js";
 import { rowOf } from "./row.js";
 import { connectionName, learn } from "./texts.js";
@@ -18,6 +19,8 @@ learn({
   history: "View history",
 });
 
+SHAPES.live = "M8 6a2 2 0 1 1 0 4 2 2 0 0 1 0-4z";
+
 /** More arrivals or departures at once than this happen without ceremony. */
 const MOVES_MAX = 12;
 /** More rows than this are not made in one frame: the page would stand still for it. */
@@ -26,16 +29,15 @@ const NEW_ROWS_MAX = 40;
 /** @param {Host} host */
 export function view(host) {
   const { language, renderSoon } = host;
-  const active = make("span", "active");
-  const sums = make("span", "sums");
+  const { say } = language;
   const picture = icon();
-  const word = make("span", "word");
+  const [active, sums, word] = spans("active", "sums", "word");
   const link = make("span", "connection", picture.element, word);
   const list = make("ul", "list");
   const empty = make("p", "empty");
   /** Buttons that a page has asked for. */
   const footer = make("div", "footer");
-  const title = language.say("title");
+  const title = say("title");
   const header = make("div", "header", make("span", "title", title), make("span", "totals", active, sums), link);
   const element = make("div", "card", header, make("div", "body", list, empty), footer);
   /** @type {Map<string, ReturnType<typeof rowOf>>} */
@@ -48,7 +50,7 @@ export function view(host) {
   mark(list, { role: "list" });
   if (host.element.history) {
     const toggle = async () => (await import("./history.js")).toggleHistory(opener, host);
-    const opener = button("history-button", toggle, language.say("history"));
+    const opener = button("history-button", toggle, say("history"));
     mark(opener, { "aria-expanded": "false" });
     footer.append(opener);
   }
@@ -67,24 +69,24 @@ export function view(host) {
     const { problem } = connection;
     const name = connectionName(state);
     mark(element, { "data-stale": !current });
-    mark(link, { "data-state": name, title: problem?.detail || null });
+    mark(link, { "data-state": name, title: problem?.detail });
     picture.show(name);
-    write(word, language.say(name));
+    write(word, say(name));
     // Only a service that answers can say that there are no jobs.
-    write(empty, current ? language.say("empty") : problem?.detail || language.say(name));
+    write(empty, current ? say("empty") : problem?.detail || say(name));
     mark(empty, { "data-shown": jobs.length === 0 });
     const known = jobs.length > 0 && feed !== "lost" ? totals : null;
     const isLive = connection.state === "live";
     const count = known && isLive ? known.active : 0;
-    write(active, count > 0 ? language.say("active", { n: count }) : "");
-    write(sums, !known ? "" : isLive ? sumsOf(known) : language.say("since", { time: time(connection.since, language) }));
+    write(active, count > 0 && say("active", { n: count }));
+    const since = { time: time(connection.since, language) };
+    write(sums, known && (isLive ? sumsOf(known) : say("since", since)));
   }
 
   /** @param {Totals} totals */
   const sumsOf = ({ completed, total, percentage }) =>
-    total > 0
-      ? `${language.say("of", { done: completed, n: total })} · ${language.percentage(percentage)}`
-      : "";
+    total > 0 &&
+      `${say("of", { done: completed, n: total })} · ${language.percentage(percentage)}`;
 
   /** @param {readonly Job[]} jobs @param {boolean} current @param {number} now */
   function renderJobs(jobs, current, now) {

@@ -1,6 +1,7 @@
 /** The question before a job is cancelled. Opened below the job, answered by keyboard or pointer. */
 
-import { adopt, button, labelOf, make, mark, sheet } from "./parts.js";
+import { adopt, button } from "./buttons.js";
+import { labelOf, make, mark, sheet } from "./parts.js";
 import { learn } from "./texts.js";
 
 /** @import {Host} from "./session.js" */

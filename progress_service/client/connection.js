@@ -79,7 +79,7 @@ export function connect(stream, tabs) {
       if (getToken) ticket = pass.ticket;
       // The name of the lock and the channel. Nobody is in a group but who the service says is the same user. Those with a token and those with the
       // cookie stay apart, since a cookie may become another user's at any time.
-      const group = `progress ${stream.key} ${pass.user_id} ${getToken ? "token" : "cookie"}`;
+      const group = `progress ${stream.key} ${pass.user_id} ${Boolean(getToken)}`;
       if (tabs && !tabs.leads(group)) {
         now = { ...now, state: "connecting" };
         const asked = Date.now();
@@ -99,14 +99,14 @@ export function connect(stream, tabs) {
   function listen(signal, ticket) {
     const url = `${stream.base}v1/stream?view=${stream.view}${ticket && `&ticket=${encodeURIComponent(ticket)}`}`;
     const source = new EventSource(url, { withCredentials: !ticket });
-    stream.askedAt = performance.now();
+    stream.asking();
     isStalled = false;
     signal.onabort = () => source.close();
     for (const name of EVENTS) {
-      source.addEventListener(name, ({ data, lastEventId }) => receive(signal, name, data, lastEventId));
+      source.addEventListener(name, (event) => receive(signal, event));
     }
     source.onerror = async () => {
-      if (source.readyState === EventSource.CLOSED) {
+      if (source.readyState === source.CLOSED) {
         // An EventSource does not tell why it was refused, so the same address is asked once more.
         const [, problem] = await answer(url, null, { signal });
         if (!signal.aborted) retryLater(signal, problem);
@@ -119,22 +119,22 @@ export function connect(stream, tabs) {
     };
   }
 
-  /** @param {AbortSignal} signal @param {string} event @param {string} text @param {string} id */
-  function receive(signal, event, text, id) {
+  /** @param {AbortSignal} signal @param {MessageEvent<string>} event */
+  function receive(signal, { type, data: text, lastEventId }) {
     if (isStalled) return;
     let data;
     try {
       data = JSON.parse(text);
     } catch {
-      return console.warn(`progress: the event “${event}” is not JSON and was left out`);
+      return console.warn(`progress: the event “${type}” is not JSON and was left out`);
     }
-    if (event === "bye") retryMs = data.retry_ms;
+    if (type === "bye") retryMs = data.retry_ms;
     // A token that is about to end is replaced before it does, so that nothing is missed; not at once, lest
     // all pages come at the same time, or one page again and again with the same token. A cookie is the
     // page's to renew.
-    if (event === "expiring" && stream.getToken) after(RENEWAL_MS * (0.5 + Math.random()), signal, reopen);
-    stream.hear(event, data, id);
-    if (event === "snapshot" || event === "compact") {
+    if (type === "expiring" && stream.getToken) after(RENEWAL_MS * (0.5 + Math.random()), signal, reopen);
+    stream.hear(type, data, lastEventId);
+    if (type === "snapshot" || type === "compact") {
       failures = retryMs = 0;
       tell("live");
     }

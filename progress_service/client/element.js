@@ -69,9 +69,7 @@ export class EnrichmentProgressBar extends Attributes {
   }
 
   connectedCallback() {
-    this.#isRestarting = true;
     this.adopt(["getToken"]);
-    this.#isRestarting = false;
     this.#start();
   }
 

@@ -1,7 +1,8 @@
 /** The jobs that have ended, a page at a time, below the card of those that run. */
 
 import { clock } from "./moments.js";
-import { adopt, button, failuresOf, icon, labelOf, make, mark, sheet, write } from "./parts.js";
+import { adopt, button } from "./buttons.js";
+import { failuresOf, icon, labelOf, make, mark, sheet, write } from "./parts.js";
 import { learn } from "./texts.js";
 
 /** @import {Host} from "./session.js" */

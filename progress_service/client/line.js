@@ -4,7 +4,7 @@
 
 import { isCurrent, latestJob } from "./store.js";
 import { TimeLeft } from "./timeleft.js";
-import { bar, icon, make, mark, percentageOf, sheet, statusLook, styles, write } from "./parts.js";
+import { bar, icon, make, mark, percentageOf, sheet, spans, statusLook, styles, write } from "./parts.js";
 import { connectionName, statusName } from "./texts.js";
 
 /** @import {Host} from "./session.js" */
@@ -15,14 +15,11 @@ const PATIENCE_MS = 1_000;
 
 /** @param {Host} host */
 export function view({ language, renderSoon }) {
+  const { say } = language;
   const picture = icon();
-  const status = make("span", "status");
-  const count = make("span", "count");
-  const short = make("span", "short");
   const progress = bar();
-  const percentage = make("span", "percentage");
-  const left = make("span", "left");
-  const more = make("span", "more");
+  const spanned = spans("status", "count", "short", "percentage", "left", "more");
+  const [status, count, short, percentage, left, more] = spanned;
   const text = make("span", "text", status, count, short);
   const element = make("div", "line", picture.element, text, progress.element, percentage, left, more);
   let timer = 0;
@@ -43,34 +40,28 @@ export function view({ language, renderSoon }) {
   function render(state, now) {
     clearTimeout(timer);
     const job = latestJob(state.jobs);
-    element.hidden = job === null && !isWorthSaying(state);
+    element.hidden = !job && !isWorthSaying(state);
     if (element.hidden) return;
     const current = isCurrent(state);
     const look = job && statusLook(job);
     // What there is to say besides the numbers; nothing while all is well.
-    const name = current ? job && statusName(job) : connectionName(state);
+    const name = current && job ? statusName(job) : connectionName(state);
+    const title = state.connection.problem?.detail || job?.label;
     picture.show(current && look ? look : connectionName(state));
-    write(status, name && name !== "running" ? language.say(name) : "");
-    mark(element, {
-      "data-status": look,
-      "data-stale": !current,
-      title: state.connection.problem?.detail || (job && job.label),
-    });
-    progress.element.hidden = job === null;
+    write(status, name !== "running" && say(name));
+    mark(element, { "data-status": look, "data-stale": !current, title });
+    progress.element.hidden = !job;
     if (job?.id !== shown?.id) timeLeft = new TimeLeft();
     if (job && job !== shown) timeLeft.hear(job, now);
     shown = job;
-    if (!job) {
-      for (const each of [count, short, percentage, left, more]) write(each, "");
-      return;
-    }
+    if (!job) return spanned.slice(1).forEach((each) => write(each, ""));
     const { total, completed } = job.progress;
     const others = (state.totals?.active ?? 0) - 1;
     write(count, language.count(job.progress));
-    write(short, language.say(total > 0 ? "of" : "{done}", { done: completed, n: total }));
+    write(short, say(total > 0 ? "of" : "{done}", { done: completed, n: total }));
     write(percentage, percentageOf(job, language));
-    write(left, current ? timeLeft.text(job, language, now) : "");
-    write(more, others > 0 ? language.say("more", { n: others }) : "");
+    write(left, current && timeLeft.text(job, language, now));
+    write(more, others > 0 && say("more", { n: others }));
     progress.show(job, language, current);
   }
 

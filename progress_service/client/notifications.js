@@ -4,7 +4,7 @@
  */
 
 import { isFinished } from "./store.js";
-import { button, failuresOf, labelOf, mark, write } from "./parts.js";
+import { failuresOf, labelOf, make, mark, write } from "./parts.js";
 import { learn } from "./texts.js";
 
 /** @import {Follower, Host} from "./session.js" */
@@ -22,7 +22,9 @@ export function follow(host) {
   // There are none outside of a secure context, nor on some telephones.
   if (!("Notification" in globalThis)) return () => {};
   const footer = root.querySelector(".footer");
-  const opener = button("notify-button", ask, language.say("notify"));
+  const opener = make("button", "notify-button button", language.say("notify"));
+  mark(opener, { type: "button" });
+  opener.onclick = ask;
   if (Notification.permission === "default") footer?.append(opener);
   signal.addEventListener("abort", () => opener.remove());
 

@@ -1,5 +1,5 @@
 /**
- * The small parts that both views are made of: elements, icons, buttons and the bar. All text is set as text,
+ * The small parts that both views are made of: elements, icons and the bar. All text is set as text,
  * never as HTML.
  */
 
@@ -18,7 +18,7 @@ const CIRCLE = "M8 1.75a6.25 6.25 0 1 1 0 12.5 6.25 6.25 0 0 1 0-12.5";
  * many.
  * @type {Record<string, string>}
  */
-const SHAPES = {
+export const SHAPES = {
   pending: `${CIRCLE}M8 4.75V8l2.25 1.5`,
   running: "M8 1a7 7 0 0 1 7 7",
   paused: `${CIRCLE}M6.5 5.75v4.5M9.5 5.75v4.5`,
@@ -26,11 +26,7 @@ const SHAPES = {
   failed: `${CIRCLE}M8 4.75v3.75M8 11v.25`,
   cancelled: `${CIRCLE}M5.75 5.75l4.5 4.5M10.25 5.75l-4.5 4.5`,
   stalled: "M8 2 14.5 13.5h-13zM8 6.5v3M8 11.5v.25",
-  live: "M8 6a2 2 0 1 1 0 4 2 2 0 0 1 0-4z",
   cut: "M1.75 8a6.25 6.25 0 0 1 10.7-4.4M14.25 8a6.25 6.25 0 0 1-10.7 4.4M12.75 1v2.9h-2.9M3.25 15v-2.9h2.9",
-  pause: "M5.5 3.5v9M10.5 3.5v9",
-  resume: "M5 3l8 5-8 5z",
-  cancel: "M4 4l8 8M12 4l-8 8",
 };
 
 /** The shapes that a state of the connection borrows. @type {Record<string, string>} */
@@ -57,36 +53,29 @@ export function make(tag, part, ...children) {
   return element;
 }
 
+/** Pieces of text, by their parts. @param {...string} parts */
+export const spans = (...parts) => parts.map((part) => make("span", part));
+
 /**
  * Set a text, and leave the document alone when it is there already.
  * @param {Element} element
- * @param {string} text
+ * @param {string | false | null | undefined} text
  */
 export function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+  if (element.textContent !== (text || "")) element.textContent = text || "";
 }
 
 /**
- * Set attributes, or remove them by null or false, where they are not so already.
+ * Set attributes where they are not so already: to "" by true, and away by null, false or "".
  * @param {Element} element
- * @param {Record<string, string | boolean | null>} attributes
+ * @param {Record<string, string | boolean | null | undefined>} attributes
  */
 export function mark(element, attributes) {
   for (const [name, value] of Object.entries(attributes)) {
-    const text = value === true ? "" : value || (value === "" ? value : null);
+    const text = value === true ? "" : value || null;
     if (text === null) element.removeAttribute(name);
     else if (element.getAttribute(name) !== text) element.setAttribute(name, text);
   }
-}
-
-/**
- * A stylesheet for what is in the same shadow root as *element*.
- * @param {Element} element
- * @param {CSSStyleSheet} sheet
- */
-export function adopt(element, sheet) {
-  const { adoptedStyleSheets } = /** @type {ShadowRoot} */ (element.getRootNode());
-  if (!adoptedStyleSheets.includes(sheet)) adoptedStyleSheets.push(sheet);
 }
 
 /**
@@ -106,19 +95,6 @@ export function icon(name) {
   };
   if (name) show(name);
   return { element, show };
-}
-
-/**
- * A button: its parts are those given, and `button`.
- * @param {string} part
- * @param {() => void} act
- * @param {...(Node | string)} children
- */
-export function button(part, act, ...children) {
-  const element = /** @type {HTMLButtonElement} */ (make("button", `${part} button`, ...children));
-  element.type = "button";
-  element.onclick = act;
-  return element;
 }
 
 /** The bar itself: what is done, and behind it what failed. */

@@ -2,16 +2,17 @@
 
 import { isFinished } from "./store.js";
 import { clock, rate } from "./moments.js";
+import { button } from "./buttons.js";
 import { TimeLeft } from "./timeleft.js";
 import {
   bar,
-  button,
   failuresOf,
   icon,
   labelOf,
   make,
   mark,
   percentageOf,
+  spans,
   statusLook,
   write,
 } from "./parts.js";
@@ -43,20 +44,16 @@ const MOVE_MS = 260;
 /** @param {Host} host */
 export function rowOf(host) {
   const { language } = host;
+  const { say } = language;
   const picture = icon();
-  const label = make("span", "label");
-  const percentage = make("span", "percentage");
+  const togglePicture = icon();
   const progress = bar();
-  const status = make("span", "status");
-  const count = make("span", "count");
-  const failures = make("span", "failed-count");
-  const speed = make("span", "rate");
-  const left = make("span", "left");
-  const elapsed = make("span", "elapsed");
+  const [label, percentage, status, count, failures, speed, left, elapsed] = spans(
+    ...["label", "percentage", "status", "count", "failed-count", "rate", "left", "elapsed"],
+  );
   const batches = button("batches", () => open(batches, import("./batches.js")));
   const error = make("p", "error");
   const refusal = make("p", "refusal");
-  const togglePicture = icon();
   const toggle = button("toggle", () => act(action), togglePicture.element);
   const cancel = button("cancel", () => open(cancel, import("./confirm.js")), icon("cancel").element);
   const facts = make("div", "facts", status, count, failures, batches, speed, elapsed);
@@ -84,13 +81,13 @@ export function rowOf(host) {
     const second = Math.floor(now / 1_000);
     if (isSame && second === shownSecond) return;
     if (!isSame) renderJob(job, isCurrent, now);
-    write(left, isCurrent ? timeLeft.text(job, language, now) : "");
+    write(left, isCurrent && timeLeft.text(job, language, now));
     const ended = job.finished_at ? Date.parse(job.finished_at) : isCurrent && now;
     // A job may change a hundred times a second; a clock does not.
     if (!ended || !job.started_at || (second === shownSecond && !job.finished_at)) return;
     shownSecond = second;
     const time = clock(Math.max(0, ended - Date.parse(job.started_at)) / 1_000, language);
-    write(elapsed, language.say(job.finished_at ? "took" : "elapsed", { time }));
+    write(elapsed, say(job.finished_at ? "took" : "elapsed", { time }));
   }
 
   /** @param {Job} job @param {boolean} isCurrent @param {number} now */
@@ -106,11 +103,11 @@ export function rowOf(host) {
     write(label, labelOf(job, language));
     mark(label, { title: job.label });
     write(percentage, percentageOf(job, language));
-    write(status, language.say(name));
+    write(status, say(name));
     write(count, language.count(job.progress));
     write(failures, failuresOf(job, language));
-    write(speed, job.rate && isCurrent && name === "running" ? rate(job.rate, language) : "");
-    write(error, job.error ?? "");
+    write(speed, isCurrent && name === "running" && rate(job.rate, language));
+    write(error, job.error);
     progress.show(job, language, isCurrent);
     renderButtons(job);
     for (const panel of panels.values()) panel.render(job);
@@ -130,7 +127,7 @@ export function rowOf(host) {
     name(cancel, "cancel");
     const n = Array.isArray(progress.batches) ? progress.batches.length : 0;
     batches.hidden = n === 0;
-    write(batches, language.say(isFinished(job) ? "batches" : "batchOf", { done: progress.current_batch, n }));
+    write(batches, say(isFinished(job) ? "batches" : "batchOf", { done: progress.current_batch, n }));
     if (isEnding) close(cancel);
     // What a person was on may be gone; the job that it belonged to is not.
     if (hadFocus && !element.matches(":focus-within")) element.focus();
@@ -138,9 +135,9 @@ export function rowOf(host) {
 
   /** @param {HTMLElement} opener @param {Command} command */
   function name(opener, command) {
-    const title = language.say(command);
+    const title = say(command);
     const words = { action: title, label: label.textContent ?? "" };
-    mark(opener, { title, "aria-label": language.say("actions", words) });
+    mark(opener, { title, "aria-label": say("actions", words) });
   }
 
   /** Ask something of the job, and say why if that is refused. @param {Command} command */
@@ -149,9 +146,9 @@ export function rowOf(host) {
     const refused = await host.ask(command, /** @type {Job} */ (shown).id);
     if (!refused?.isOurs) return;
     const { title = String(refused.error), detail } = refused.problem ?? {};
-    const words = { action: language.say(command), reason: detail || title };
-    write(refusal, language.say("refusal", words));
-    host.announce(language.say("refusal", words));
+    const words = { action: say(command), reason: detail || title };
+    write(refusal, say("refusal", words));
+    host.announce(say("refusal", words));
   }
 
   /**

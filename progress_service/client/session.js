@@ -3,9 +3,9 @@
  * views, at most once a frame. What not every page needs is loaded by those that do.
  */
 
-import { follow as announce } from "./announcer.js";
+import { follow } from "./announcer.js";
 import { texts } from "./languages.js";
-import * as line from "./line.js";
+import { view as line, sheets as lineSheets } from "./line.js";
 import { NOTHING_KNOWN, isCurrent, isFinished } from "./store.js";
 import { languageOf } from "./texts.js";
 import { watch as watchJobs } from "./watch.js";
@@ -22,6 +22,7 @@ import { watch as watchJobs } from "./watch.js";
  * What follows the jobs besides the view. It hears every change, also while the page is hidden.
  * @typedef {(changes: readonly Change[], state: ProgressState) => void} Follower
  */
+/** @typedef {{follow: (host: Host) => Follower}} Part */
 /** @typedef {{element: HTMLElement, render: (state: ProgressState, now: number) => void}} View */
 
 /**
@@ -43,15 +44,6 @@ import { watch as watchJobs } from "./watch.js";
 
 const SECOND_MS = 1_000;
 
-/**
- * What a page asks for by an attribute.
- * @type {[string, () => Promise<{follow: (host: Host) => Follower}>][]}
- */
-const WANTED = [
-  ["notify", () => import("./notifications.js")],
-  ["title-progress", () => import("./title.js")],
-];
-
 /** Begin what the attributes of *element* ask for now. @param {EnrichmentProgressBar} element @param {ShadowRoot} root */
 export function begin(element, root) {
   const leaving = new AbortController();
@@ -68,7 +60,7 @@ export function begin(element, root) {
 
   async function show() {
     const { compact, demo, userId, src, getToken } = element;
-    const module = compact ? line : import("./card.js");
+    const module = compact ? { view: line, sheets: lineSheets } : import("./card.js");
     const spoken = /** @type {HTMLElement | null} */ (element.closest("[lang]"))?.lang;
     const tag = spoken || document.documentElement.lang || "en";
     signal.addEventListener("abort", texts.subscribe(() => element.attributeChangedCallback()));
@@ -88,9 +80,10 @@ export function begin(element, root) {
     root.adoptedStyleSheets = sheets;
     root.replaceChildren(view.element);
     render();
-    if (watch) add(announce(host));
-    for (const [attribute, load] of WANTED) if (element.hasAttribute(attribute)) addLater(load, host);
-    if (location.search.includes("progress-debug")) addLater(() => import("./debug.js"), host);
+    if (watch) add({ follow }, host);
+    if (element.notify) add(import("./notifications.js"), host);
+    if (element.titleProgress) add(import("./title.js"), host);
+    if (location.search.includes("progress-debug")) add(import("./debug.js"), host);
   }
 
   /** @param {Watch} watched */
@@ -107,16 +100,13 @@ export function begin(element, root) {
     hear();
   }
 
-  /** @param {Follower} follower */
-  function add(follower) {
+  /** @param {Part | Promise<Part>} module @param {Host} host */
+  async function add(module, host) {
+    const { follow } = await module;
+    if (signal.aborted) return;
+    const follower = follow(host);
     followers.add(follower);
     follower([], state);
-  }
-
-  /** @param {WANTED[0][1]} load @param {Host} host */
-  async function addLater(load, host) {
-    const { follow } = await load();
-    if (!signal.aborted) add(follow(host));
   }
 
   function hear() {
@@ -134,14 +124,12 @@ export function begin(element, root) {
   }
 
   function renderSoon() {
-    frame ||= requestAnimationFrame(() => {
-      frame = 0;
-      render();
-    });
+    frame ||= requestAnimationFrame(render);
   }
 
   /** Draw, and draw again with the next second as long as times run and somebody looks. */
   function render() {
+    frame = 0;
     view?.render(state, watch?.now?.() ?? Date.now());
     clearTimeout(timer);
     if (isCurrent(state) && state.jobs.some((job) => !isFinished(job)))
@@ -180,7 +168,7 @@ export function begin(element, root) {
  * @returns {Change[]}
  */
 function changesOf(before, after) {
-  const fresh = after.filter((job, index) => job !== before[index]);
-  const known = new Map(fresh.length > 0 ? before.map((job) => [job.id, job]) : []);
-  return fresh.flatMap((job) => (known.get(job.id) === job ? [] : [[job, known.get(job.id) ?? null]]));
+  const known = new Map(before.map((job) => [job.id, job]));
+  const fresh = after.filter((job) => known.get(job.id) !== job);
+  return fresh.map((job) => [job, known.get(job.id) ?? null]);
 }

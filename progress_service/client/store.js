@@ -16,10 +16,10 @@ export const NOTHING_KNOWN = {
   totals: null,
 };
 
-const FINISHED = new Set(["completed", "failed", "cancelled"]);
+const FINISHED = ["completed", "failed", "cancelled"];
 
 /** Whether nothing more is expected of the job. @param {Job} job */
-export const isFinished = (job) => FINISHED.has(job.status);
+export const isFinished = (job) => FINISHED.includes(job.status);
 
 /**
  * The one job to show where there is room for one: the newest at work, else the newest.
@@ -55,7 +55,6 @@ const SAID = {
     // Who may not look any longer must not go on seeing.
     ...([401, 403].includes(news.problem?.status) && { jobs: NOTHING_KNOWN.jobs, totals: null }),
   }),
-  role: (role, { connection }) => ({ connection: { ...connection, role } }),
   // All that another tab knows, except for what that tab is to the others.
   state: ({ connection, jobs, ...rest }, state) => ({
     ...rest,

@@ -31,13 +31,10 @@
  * @property {(value?: any) => void} [release]
  */
 
-export const HEARTBEAT_MS = 15_000;
-
-/** Whether browser and page have what it takes: a secure context, above all. */
-export const canGather = () => "locks" in navigator && "BroadcastChannel" in globalThis;
+const HEARTBEAT_MS = 15_000;
 
 /**
- * This tab among those that share a stream. It is in no group yet.
+ * This tab among those that share a stream. It is in no group yet. This takes a secure context.
  * @param {Stream} stream
  * @param {number} [heartbeatMs]
  */
@@ -51,7 +48,7 @@ export function gather(stream, heartbeatMs = HEARTBEAT_MS) {
   let missed = 0;
   let timer = 0;
 
-  const isFollower = () => group !== null && !group.release;
+  const isFollower = () => group && !group.release;
 
   /** As leader, tell the others. @param {string} event @param {any} [data] @param {string} [to] */
   function tell(event, data, to) {
@@ -69,12 +66,12 @@ export function gather(stream, heartbeatMs = HEARTBEAT_MS) {
     missed = 1;
     clearInterval(timer);
     timer = setInterval(beat, heartbeatMs);
-    stream.askedAt = performance.now();
+    stream.asking();
     request({ isNew: true });
   }
 
   function beat() {
-    if (!group || !isFollower() || document.hidden) return;
+    if (!group || group.release || document.hidden) return;
     if (missed > 1) {
       group.waiting.abort();
       queue(group, { steal: true });
@@ -94,7 +91,7 @@ export function gather(stream, heartbeatMs = HEARTBEAT_MS) {
     waiting.abort();
     channel.close();
     release?.();
-    stream.hear("role", "alone");
+    stream.hear("connection", { role: "alone" });
   }
 
   /** @param {string} name @returns {Group} */
@@ -121,7 +118,7 @@ export function gather(stream, heartbeatMs = HEARTBEAT_MS) {
 
   /** Keep the lock as long as what this gives is pending. @param {Group} mine */
   function lead(mine) {
-    stream.hear("role", "leader");
+    stream.hear("connection", { role: "leader" });
     term = Math.max(term + 1, Date.now());
     const { promise, resolve } = Promise.withResolvers();
     mine.release = resolve;
@@ -161,12 +158,12 @@ export function gather(stream, heartbeatMs = HEARTBEAT_MS) {
     leave,
     isFollower,
     /** Whether this tab leads the group *name*. @param {string} name */
-    leads: (name) => group?.name === name && !isFollower(),
+    leads: (name) => group?.name === name && group.release,
     /** Follow the leader of the group *name*, until this tab leads. @param {string} name */
     async follow(name) {
       if (group?.name !== name) leave();
       const mine = (group ??= joined(name));
-      stream.hear("role", "follower");
+      stream.hear("connection", { role: "follower" });
       ask();
       await mine.granted;
     },

@@ -8,7 +8,7 @@ import { known } from "./languages.js";
 /** @import {Phrase, Words} from "./languages.js" */
 /** @import {Job, ProgressState} from "./types.d.ts" */
 /** @typedef {Record<string, number | string>} Values */
-/** @typedef {ReturnType<typeof spoken>} Language */
+/** @typedef {Awaited<ReturnType<typeof languageOf>>} Language */
 
 /** @type {Words} */
 export const english = {
@@ -43,6 +43,11 @@ export const english = {
   soon: "a few seconds left",
   left: "about {time} left",
   leftRange: "{time} left",
+
+  started: "{label} has started",
+  reached: "{label}: {percentage}",
+  ended: "{label}: {status}, {count}",
+  others: "and {n} more",
 };
 
 /** What to call what was asked of a job. */
@@ -52,23 +57,19 @@ const UNITS = /** @type {const} */ (["second", "minute", "hour"]);
 /** English words of a part that is not on every page. @param {Record<string, Phrase>} words */
 export const learn = (words) => void Object.assign(english, words);
 
-/** The language of a page's tag, once its words are there. @param {string} tag */
-export async function languageOf(tag) {
-  if (/^de\b/i.test(tag) && !known.has("de")) known.set("de", (await import("./texts-de.js")).german);
-  return spoken(tag);
-}
-
 /**
  * One language, spoken: words, with numbers and times as they are written in it.
- * @param {string} asked The language that is wanted; English if nobody knows its words.
+ * @param {string} asked The language that is wanted (BCP 47); English if nobody knows its words.
  */
-function spoken(asked) {
+export async function languageOf(asked) {
   const lower = asked.toLowerCase();
-  const words = known.get(lower) ?? known.get(lower.split("-")[0]);
+  const [base] = lower.split("-");
+  if (base === "de" && !known.has(base)) known.set(base, (await import("./texts-de.js")).german);
+  const words = known.get(lower) ?? known.get(base);
   const tag = words ? asked : "en";
   /** @type {Intl.NumberFormat[]} */
   const units = [];
-  const number = new Intl.NumberFormat(tag, { maximumSignificantDigits: 15 });
+  const number = new Intl.NumberFormat(tag);
   const percent = new Intl.NumberFormat(tag, { style: "percent" });
   const plural = new Intl.PluralRules(tag);
 

@@ -7,10 +7,10 @@
  * document, or come to life one after the other, cost no second connection.
  */
 
+import { isCurrent, isFinished, latestJob, NOTHING_KNOWN, Store } from "./store.js";
 import { CommandFailed, history, send } from "./commands.js";
 import { connect } from "./connection.js";
-import { isCurrent, isFinished, latestJob, NOTHING_KNOWN, Store } from "./store.js";
-import { canGather, gather } from "./tabs.js";
+import { gather } from "./tabs.js";
 
 /** @import {Act, Command, Debug, GetToken, HistoryQuery, StreamEvent, View, Watch, WatchOptions} from "./types.d.ts" */
 /** @import {Connection} from "./connection.js" */
@@ -26,8 +26,7 @@ import { canGather, gather } from "./tabs.js";
  * @property {Store} store
  * @property {Connection} connection
  * @property {string} lastEventId
- * @property {number} askedAt When the service, or the tab that leads, was asked for its state; 0 since it
- * has answered.
+ * @property {() => void} asking The service, or the tab that leads, is being asked for its state.
  * @property {(event: string, data: any, id?: string) => void} hear Take what the service says, or the tab that
  * leads, or a change here.
  * @property {(asked: Asked) => void} serve As leader, do what a follower asks for.
@@ -38,20 +37,24 @@ const HOME = new URL("..", import.meta.url).href;
 
 export { CommandFailed, isCurrent, isFinished, latestJob, NOTHING_KNOWN, Store };
 
-/** @type {Map<string, ReturnType<typeof share>>} */
-const shared = new Map();
+/**
+ * What is watched. A page may have this module more than once, in a bundle of its own and with the element: all
+ * of them share it.
+ * @type {Map<string, ReturnType<typeof share>>}
+ */
+const shared = (/** @type {any} */ (globalThis)[Symbol.for("enrichment-progress 1")] ??= new Map());
 
 /**
  * Begin to watch a user's jobs. `getSnapshot` and `subscribe` are those of a store; `release` ends it.
  * @param {WatchOptions} options
  * @returns {Watch}
  */
-export function watch({ userId, src = null, compact = false, getToken = null, heartbeatMs }) {
-  const base = new URL(src === null ? HOME : src.replace(/\/*$/, "/"), document.baseURI).href;
-  const key = JSON.stringify([base, userId]);
+export function watch({ userId, src, compact = false, getToken, heartbeatMs }) {
+  const base = new URL(src?.replace(/\/*$/, "/") ?? HOME, document.baseURI).href;
+  const key = `${base} ${userId}`;
   const stream = shared.get(key) ?? share(base, key, heartbeatMs);
   shared.set(key, stream);
-  const release = stream.join(compact ? "compact" : "full");
+  const release = stream.join(!compact);
   if (getToken) stream.watch.useToken(getToken);
   return { ...stream.watch, release };
 }
@@ -65,26 +68,27 @@ function share(base, key, heartbeatMs) {
   const watchers = new Set();
   /** @type {Set<(event: StreamEvent) => void>} */
   const logs = new Set();
-  /** @type {View} */
-  let needed = "compact";
+  let needsAll = false;
   let isSettling = false;
+  let askedAt = 0;
   /** @type {number | null} */
   let latencyMs = null;
 
-  /** @type {Stream} */
-  const stream = {
+  const stream = /** @type {Stream} */ ({
     base,
     key,
     getToken: null,
     view: "compact",
     store,
     lastEventId: "",
-    askedAt: 0,
+    asking() {
+      askedAt = performance.now();
+      latencyMs = null;
+    },
     hear(event, data, id) {
       if (id !== undefined) {
         stream.lastEventId = id;
-        if (stream.askedAt) latencyMs = performance.now() - stream.askedAt;
-        stream.askedAt = 0;
+        latencyMs ??= performance.now() - askedAt;
       }
       store.apply(event, data);
       const { connection, view } = store.known;
@@ -92,7 +96,7 @@ function share(base, key, heartbeatMs) {
       if (view === "full") stream.view = view;
       tabs?.tell(event, data);
       const from = connection.role === "follower" ? "tab" : "stream";
-      for (const log of logs) log({ at: Date.now(), event, data, from, lastEventId: stream.lastEventId });
+      for (const log of logs) log({ event, data, from, lastEventId: stream.lastEventId });
     },
     serve({ view, isNew, act }) {
       if (view === "full") connection.open(view);
@@ -100,19 +104,17 @@ function share(base, key, heartbeatMs) {
       // Whoever comes has just heard from the service.
       else if (isNew) connection.nudge();
     },
-    get connection() {
-      return connection;
-    },
-  };
-  const tabs = canGather() ? gather(stream, heartbeatMs) : undefined;
-  const connection = connect(stream, tabs);
+  });
+  // Tabs find each other in a secure context only.
+  const tabs = navigator.locks ? gather(stream, heartbeatMs) : undefined;
+  const connection = (stream.connection = connect(stream, tabs));
 
   function settle() {
     if (isSettling) return;
     isSettling = true;
     queueMicrotask(() => {
       isSettling = false;
-      if (watchers.size > 0) return connection.open(needed === "full" ? needed : stream.view);
+      if (watchers.size > 0) return connection.open(needsAll ? "full" : stream.view);
       connection.close();
       shared.delete(key);
     });
@@ -125,11 +127,11 @@ function share(base, key, heartbeatMs) {
     send(base, stream.getToken, id, command, store.ask(id, command));
 
   return {
-    /** @param {View} view */
-    join(view) {
+    /** @param {boolean} isForAll Whether one job is not enough. */
+    join(isForAll) {
       const watcher = {};
       watchers.add(watcher);
-      if (view === "full") needed = view;
+      needsAll ||= isForAll;
       settle();
       return () => {
         watchers.delete(watcher);
@@ -144,7 +146,7 @@ function share(base, key, heartbeatMs) {
        * @param {GetToken} getToken
        */
       useToken(getToken) {
-        const isFirst = stream.getToken === null;
+        const isFirst = !stream.getToken;
         stream.getToken = getToken;
         if (isFirst) connection.reopen();
       },

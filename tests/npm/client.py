@@ -6,89 +6,18 @@ whether the types are right.
 
 import argparse
 import json
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from progress_service.api.client import CLIENT_FOLDER, SMALL, digest_of_sources
-from tests.npm.node import esbuild, run
+from tests.npm.node import run
+from tests.npm.small import make_small
 
-ENTRIES = ("watch.js", "element.js", "card.js", "enrichment-progress-bar.js", "react.js")
-IMPORTED = re.compile(r'from "\./([\w-]+\.js)";')
-NAMED = re.compile(r'^(?:im|ex)port \{([^}]*)\} from "\./([\w-]+\.js)";$', re.MULTILINE)
-GIVEN = re.compile(r"^export \{([^}]*)\};$", re.MULTILINE)
-LATE = re.compile(r'import\("\./([\w-]+\.js)"\)')
 TYPES = "types"
-STYLES = re.compile(r"/\* css \*/ `[^`]*`")
 PROJECT = Path(__file__).parent / "tsconfig.json"
-
-
-def make_small(folder: Path) -> None:
-    """Bundle the sources into *folder*: one file for each of `_files_small`."""
-    texts = {path.name: path.read_text("utf-8") for path in CLIENT_FOLDER.glob("*.js")}
-    files = _files_small(texts)
-    wanted = _names_wanted(texts, files)
-    homes = {module: file for file, modules in files.items() for module in modules}
-    with tempfile.TemporaryDirectory() as name:
-        for file, modules in files.items():
-            for module in modules:
-                text = STYLES.sub(lambda found: tight(found[0]), texts[module])
-                text = IMPORTED.sub(
-                    lambda found: found[0] if homes[found[1]] == file else f'from "./{homes[found[1]]}";',
-                    text,
-                )
-                path = Path(name) / SMALL / module
-                path.parent.mkdir(exist_ok=True)
-                path.write_text(text, "utf-8")
-            given = {name for names in GIVEN.findall(texts[file]) for name in re.findall(r"\w+", names)}
-            others = "".join(
-                f'export {{ {", ".join(sorted(names))} }} from "./{module}";\n'
-                for module in modules
-                if module != file and (names := wanted[module] - given)
-            )
-            with (Path(name) / SMALL / file).open("a") as entry:
-                entry.write(others)
-        options = ("--bundle", "--format=esm", "--minify", "--target=es2023", "--external:react")
-        externals = (f"--external:./{file}" for file in files)
-        esbuild(*(f"{SMALL}/{file}" for file in files), *options, *externals, f"--outdir={folder}", cwd=Path(name))
-    made = {"sources": digest_of_sources(CLIENT_FOLDER), "files": sorted(files)}
-    (folder / "made.json").write_text(json.dumps(made, indent=2) + "\n", "utf-8")
-
-
-def _files_small(texts: Mapping[str, str]) -> dict[str, list[str]]:
-    """Which modules are in which file of the small form."""
-    files: dict[str, list[str]] = {}
-    late = sorted({name for text in texts.values() for name in LATE.findall(text)})
-    for entry in dict.fromkeys((*ENTRIES, *late)):
-        taken = {module for modules in files.values() for module in modules}
-        modules = [entry]
-        for module in modules:
-            found = IMPORTED.findall(texts[module])
-            modules += [each for each in found if each not in taken and each not in modules]
-        files[entry] = modules
-    return files
-
-
-def _names_wanted(texts: Mapping[str, str], files: Mapping[str, list[str]]) -> dict[str, set[str]]:
-    """The names of each module that other files of the small form import."""
-    wanted: dict[str, set[str]] = {module: set() for module in texts}
-    for modules in files.values():
-        for text in (texts[module] for module in modules):
-            for names, module in NAMED.findall(text):
-                if module not in modules:
-                    wanted[module] |= {name.split(" as ")[0].strip() for name in names.split(",")} - {""}
-    return wanted
-
-
-def tight(css: str) -> str:
-    """A stylesheet without the space that only people need. A bundler leaves a text within a script alone."""
-    css = re.sub(r"/\*.*?\*/", "", css.removeprefix("/* css */"), flags=re.DOTALL)
-    css = re.sub(r"\s*([{};,>])\s*", r"\1", re.sub(r"\s+", " ", css))
-    return re.sub(r"(?<=[ (,:])0(\.\d)", r"\1", css.replace(";}", "}").replace(": ", ":"))
 
 
 def make_manifest(folder: Path) -> None:
@@ -117,7 +46,10 @@ def make_types(folder: Path) -> None:
 
 def make(folder: Path) -> None:
     """Make everything that is made, in *folder*."""
-    make_small(folder / SMALL)
+    sources = {path.name: path.read_text("utf-8") for path in CLIENT_FOLDER.glob("*.js")}
+    names = make_small(sources, folder / SMALL)
+    made = {"sources": digest_of_sources(CLIENT_FOLDER), "files": names}
+    (folder / SMALL / "made.json").write_text(json.dumps(made, indent=2) + "\n", "utf-8")
     make_types(folder / TYPES)
     make_manifest(folder)
 
