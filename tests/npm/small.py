@@ -1,8 +1,8 @@
 """The client's small form: the sources bundled into a file for each page's need, and shortened.
 
-A page with the headless store loads one file. So does a page with a line, and a page with a card loads a second
-one: compression gains little from many small files. Everything else takes what it needs from these two, where
-a bundler left to itself would make a file for each set of modules that are shared.
+A page with the headless store loads one file. So does a page with a line, and a page with a card loads a
+second one: compression gains little from many small files. Everything else takes what it needs from these
+two, where a bundler left to itself would make a file for each set of modules that are shared.
 """
 
 import re
@@ -75,12 +75,11 @@ def _divided(texts: Texts, files: Files) -> dict[str, str]:
     wanted: dict[tuple[str, str], set[str]] = defaultdict(set)
     divided = {}
     for importer, file in homes.items():
-        divided[importer] = _IMPORTED.sub(
-            lambda found, file=file: (
-                found[0] if homes[found[1]] == file else f'from "./{_gate(file, homes[found[1]])}";'
-            ),
-            texts[importer],
-        )
+        text = texts[importer]
+        for module in _IMPORTED.findall(text):
+            if homes[module] != file:
+                text = text.replace(f'from "./{module}";', f'from "./{_gate(file, homes[module])}";')
+        divided[importer] = text
         for names, module in _NAMED.findall(texts[importer]):
             if homes[module] != file:
                 wanted[file, module] |= _names(names)
