@@ -24,7 +24,6 @@ _IMPORTED = re.compile(r'from "\./([\w-]+\.js)";')
 _NAMED = re.compile(r'^(?:im|ex)port \{([^}]*)\} from "\./([\w-]+\.js)";$', re.MULTILINE)
 _LATE = re.compile(r'import\("\./([\w-]+\.js)"\)')
 _STYLES = re.compile(r"/\* css \*/ `[^`]*`")
-_PRIVATE_PROPERTY = re.compile(r"--_(\w+)")
 
 Texts = Mapping[str, str]
 Files = Mapping[str, list[str]]
@@ -35,7 +34,7 @@ def make_small(texts: Texts, folder: Path) -> list[str]:
     late = sorted({name for text in texts.values() for name in _LATE.findall(text)} - {*ELEMENT})
     groups = [modules_of_files(texts, entries) for entries in (HEADLESS, (*ELEMENT, *late))]
     names = sorted(file for files in groups for file in files)
-    texts = _with_short_properties(_with_tight_styles(texts))
+    texts = _with_tight_styles(texts)
     options = ("--bundle", "--format=esm", "--minify", "--target=es2023", f"--outdir={folder}")
     for files in groups:
         with tempfile.TemporaryDirectory() as name:
@@ -113,15 +112,6 @@ def _gate(file: str, other: str) -> str:
 def _names(listed: str) -> set[str]:
     """What stands between the braces of an import or export, by the names that the module itself uses."""
     return {name.split(" as ")[0].strip() for name in listed.split(",")} - {""}
-
-
-def _with_short_properties(texts: Texts) -> dict[str, str]:
-    """Shorten the custom properties that are the client's own: those that begin with an underscore."""
-    names = sorted({name for text in texts.values() for name in _PRIVATE_PROPERTY.findall(text)})
-    short = {name: f"--_{chr(ord('a') + index)}" for index, name in enumerate(names)}
-    return {
-        module: _PRIVATE_PROPERTY.sub(lambda found: short[found[1]], text) for module, text in texts.items()
-    }
 
 
 def _with_tight_styles(texts: Texts) -> dict[str, str]:
