@@ -9,7 +9,7 @@ import httpx
 import pytest
 from starlette.types import ASGIApp
 
-from progress_service.api.client import SMALL, client_files, digest_of_sources, serve_client
+from progress_service.api.client import CLIENT_FOLDER, SMALL, client_files, digest_of_sources, serve_client
 
 pytestmark = pytest.mark.anyio
 
@@ -52,15 +52,27 @@ async def test_any_page_may_load_it_and_hears_of_an_upgrade() -> None:
     assert head.content == b""
 
 
-async def test_a_page_from_before_an_upgrade_still_finds_what_it_loads_late() -> None:
-    """A tab that is open for days would fail at the first click on something new to it."""
-    parts = [name for name in client_files() if re.fullmatch(r"(?!chunk-)[\w-]+-[A-Z0-9]{8}\.js", name)]
-    async with http() as browser:
-        for name in parts:
-            former = re.sub(r"-[A-Z0-9]{8}\.js", "-AAAAAAAA.js", name)
-            assert (await browser.get(f"/client/{former}")).content == client_files()[name].body
-        assert (await browser.get("/client/chunk-AAAAAAAA.js")).status_code == 404
-        assert (await browser.get("/client/absent-AAAAAAAA.js")).status_code == 404
+def test_the_files_of_the_small_form_fit_together() -> None:
+    """Each is bundled without the others, so a name that one does not give would fail in the page alone."""
+    texts = {path.name: path.read_text("utf-8") for path in (CLIENT_FOLDER / SMALL).glob("*.js")}
+    given = {
+        name: {
+            each.split(" as ")[-1]
+            for names in re.findall(r"export\{([^}]*)\}", text)
+            for each in names.split(",")
+        }
+        for name, text in texts.items()
+    }
+    taken = [
+        (name, other, each.split(" as ")[0])
+        for name, text in texts.items()
+        for names, other in re.findall(r'import\{([^}]*)\}from"\./([\w-]+\.js)"', text)
+        for each in names.split(",")
+    ]
+    assert len(taken) > len(texts)
+    assert [each for each in taken if each[2] not in given[each[1]]] == []
+    late = {name for text in texts.values() for name in re.findall(r'import\("\./([\w-]+\.js)"\)', text)}
+    assert {"card.js", "texts-de.js"} <= late <= texts.keys()
 
 
 def test_sources_that_were_changed_go_out_themselves(tmp_path: Path) -> None:

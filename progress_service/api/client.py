@@ -8,7 +8,6 @@ changed, the sources themselves go out.
 import gzip
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -27,9 +26,6 @@ SMALL = "small"
 USUAL = "enrichment-progress-bar.js"
 PREFIX = "/client/"
 GZIP_LEVEL = 9
-
-# What only some pages load has its content's hash in its name; "chunk" is what several files share.
-_LATE_PART = re.compile(r"(?!chunk-)([\w-]+)-[A-Z0-9]{8}\.js")
 
 MEDIA_TYPES = MappingProxyType(
     {
@@ -100,7 +96,7 @@ async def serve_client(scope: Scope, receive: Receive, send: Send) -> None:
         )
         return
     name = scope["path"].rpartition(PREFIX)[2]
-    file = _file(name)
+    file = client_files().get(name)
     if file is None:
         detail = f"There is nothing at this address: no file {name[:100]!r}. {USUAL} is the usual one."
         await send_problem(
@@ -108,17 +104,6 @@ async def serve_client(scope: Scope, receive: Receive, send: Send) -> None:
         )
         return
     await _response(file, Headers(scope=scope))(scope, receive, send)
-
-
-def _file(name: str) -> ClientFile | None:
-    """The file; for a page from before an upgrade, the present form of a part that it loads late."""
-    files = client_files()
-    if name not in files and (late := _LATE_PART.fullmatch(name)) is not None:
-        stem = late[1]
-        name = next(
-            (each for each in files if (match := _LATE_PART.fullmatch(each)) and match[1] == stem), ""
-        )
-    return files.get(name)
 
 
 def _response(file: ClientFile, asked: Headers) -> Response:

@@ -1,126 +1,66 @@
 /** The element's attributes, and the properties that say the same: frameworks set the one or the other. */
 
-/** What may have been set before the class was there. */
-const PROPERTIES = [
-  ...["userId", "src", "theme", "demo", "compact"],
-  ...["reserve", "history", "notify", "titleProgress"],
-];
+/** Properties that are a text or null, by their attributes. @type {Record<string, string>} */
+const TEXTS = { "user-id": "userId", src: "src", demo: "demo", theme: "theme" };
+/** Properties that are true or false. @type {Record<string, string>} */
+const SWITCHES = {
+  compact: "compact",
+  history: "history",
+  notify: "notify",
+  "title-progress": "titleProgress",
+  reserve: "reserve",
+};
+const ALL = { ...TEXTS, ...SWITCHES };
 
+/**
+ * Its properties are defined below, from the tables above, so that they are named here once more: for the
+ * manifest here, and for compilers in `types.d.ts`.
+ *
+ * @prop {string | null} userId
+ * @prop {string | null} src
+ * @prop {string | null} theme
+ * @prop {string | null} demo
+ * @prop {boolean} compact
+ * @prop {boolean} reserve
+ * @prop {boolean} history
+ * @prop {boolean} notify
+ * @prop {boolean} titleProgress
+ */
 export class Attributes extends HTMLElement {
+  // What the others change is up to the stylesheet alone.
   static observedAttributes = [
-    "user-id",
-    "src",
-    "compact",
-    "history",
-    "notify",
-    "title-progress",
-    "demo",
-    "lang",
+    ...["user-id", "src", "demo", "compact"],
+    ...["history", "notify", "title-progress", "lang"],
   ];
 
   /**
-   * Names the user; null watches nobody. What is shown is decided by the credential alone.
-   * @type {string | null}
-   */
-  get userId() {
-    return this.getAttribute("user-id");
-  }
-
-  set userId(text) {
-    this.#reflect("user-id", text);
-  }
-
-  /** The address of the service; null is where this module came from. @type {string | null} */
-  get src() {
-    return this.getAttribute("src");
-  }
-
-  set src(text) {
-    this.#reflect("src", text);
-  }
-
-  /** `light`, `dark` or `system`; null follows the `color-scheme` of the page. @type {string | null} */
-  get theme() {
-    return this.getAttribute("theme");
-  }
-
-  set theme(text) {
-    this.#reflect("theme", text);
-  }
-
-  /** A scene that plays without a service; "" is a job from its start to its end. @type {string | null} */
-  get demo() {
-    return this.getAttribute("demo");
-  }
-
-  set demo(text) {
-    this.#reflect("demo", text);
-  }
-
-  /** One line instead of a card. */
-  get compact() {
-    return this.hasAttribute("compact");
-  }
-
-  set compact(is) {
-    this.toggleAttribute("compact", Boolean(is));
-  }
-
-  /** Whether the line keeps its place while there is nothing to show. */
-  get reserve() {
-    return this.hasAttribute("reserve");
-  }
-
-  set reserve(is) {
-    this.toggleAttribute("reserve", Boolean(is));
-  }
-
-  /** Whether the card offers the jobs that have ended. */
-  get history() {
-    return this.hasAttribute("history");
-  }
-
-  set history(is) {
-    this.toggleAttribute("history", Boolean(is));
-  }
-
-  /** Whether people may be notified when a job ends. */
-  get notify() {
-    return this.hasAttribute("notify");
-  }
-
-  set notify(is) {
-    this.toggleAttribute("notify", Boolean(is));
-  }
-
-  /** Whether the title of the page shows the percentage. */
-  get titleProgress() {
-    return this.hasAttribute("title-progress");
-  }
-
-  set titleProgress(is) {
-    this.toggleAttribute("title-progress", Boolean(is));
-  }
-
-  /**
    * A property that was set before the class was there hides the one of the class.
-   * @protected
    * @param {string[]} more
    */
   adopt(more) {
     const self = /** @type {any} */ (this);
-    for (const name of [...PROPERTIES, ...more]) {
+    for (const name of [...Object.values(ALL), ...more]) {
       if (!Object.hasOwn(this, name)) continue;
       const value = self[name];
       delete self[name];
       self[name] = value;
     }
   }
+}
 
-  /** @param {string} name @param {string | null} text */
-  #reflect(name, text) {
-    // Nobody is called "", and no service is there; a scene may be.
-    if (text === null || text === undefined || (text === "" && name !== "demo")) this.removeAttribute(name);
-    else this.setAttribute(name, text);
-  }
+for (const [attribute, name] of Object.entries(ALL)) {
+  const isText = attribute in TEXTS;
+  Object.defineProperty(Attributes.prototype, name, {
+    /** @this {HTMLElement} */
+    get() {
+      return isText ? this.getAttribute(attribute) : this.hasAttribute(attribute);
+    },
+    /** @this {HTMLElement} @param {any} value */
+    set(value) {
+      if (!isText) this.toggleAttribute(attribute, Boolean(value));
+      // Nobody is called "", and no service is there; a scene may be.
+      else if (value || (value === "" && name === "demo")) this.setAttribute(attribute, value);
+      else this.removeAttribute(attribute);
+    },
+  });
 }

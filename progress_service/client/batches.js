@@ -1,9 +1,10 @@
 /** A job's batches, side by side: how much of each is done, and what failed in it. */
 
-import { adopt, make, mark, sheet, write } from "./parts.js";
+import { adopt } from "./buttons.js";
+import { make, mark, sheet, write } from "./parts.js";
 import { learn } from "./texts.js";
 
-/** @import {Command, Host} from "./element.js" */
+/** @import {Host} from "./session.js" */
 /** @import {Job} from "./types.d.ts" */
 /** @typedef {{batch: number, total: number, completed: number, failed: number}} Batch */
 
@@ -24,8 +25,8 @@ export class Panel {
   /** @param {Host} host */
   constructor({ language }) {
     this.#language = language;
-    mark(this.#list, "role", "list");
-    mark(this.#note, "aria-hidden", "true");
+    mark(this.#list, { role: "list" });
+    mark(this.#note, { "aria-hidden": "true" });
     this.#list.addEventListener("pointerover", ({ target }) => this.#tell(target));
     this.#list.addEventListener("pointerleave", () => this.#tell(null));
   }
@@ -68,8 +69,7 @@ export class Panel {
     const style = /** @type {HTMLElement} */ (place).style;
     style.setProperty("--_part", String(total > 0 ? Math.min(1, (completed + failed) / total) : 0));
     style.setProperty("--_bad", String(total > 0 ? Math.min(1, failed / total) : 0));
-    mark(place, "data-current", first <= current && current <= last ? "" : null);
-    mark(place, "data-failed", failed > 0 ? "" : null);
+    mark(place, { "data-current": first <= current && current <= last, "data-failed": failed > 0 });
   }
 }
 

@@ -25,7 +25,7 @@ export const cardStyles = sheet(/* css */ `
 .connection { display: flex; align-items: center; gap: 0.3125rem; margin-inline-start: auto; }
 .totals, .connection, .facts, .empty { color: var(--_muted); }
 .connection .icon { inline-size: 0.875rem; block-size: 0.875rem; }
-.connection[data-state="live"] .icon { color: var(--_completed); }
+.connection[data-state="live"] .icon { color: var(--_completed); fill: currentColor; }
 .connection:is([data-state="degraded"], [data-state="reconnecting"], [data-state="lost"]) {
   color: var(--_paused);
 }

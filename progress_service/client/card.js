@@ -2,13 +2,14 @@
 
 import { isCurrent } from "./store.js";
 import { time } from "./moments.js";
-import { Icon, button, make, mark, styles, write } from "./parts.js";
+import { button } from "./buttons.js";
+import { SHAPES, icon, make, mark, spans, styles, write } from "./parts.js";
 import { cardStyles } from "./card-styles.js";
-import { Row } from "./row.js";
+import { rowOf } from "./row.js";
 import { connectionName, learn } from "./texts.js";
 
-/** @import {Host} from "./element.js" */
-/** @import {Job, ProgressState} from "./types.d.ts" */
+/** @import {Host} from "./session.js" */
+/** @import {Job, ProgressState, Totals} from "./types.d.ts" */
 
 learn({
   title: "Enrichment jobs",
@@ -18,130 +19,107 @@ learn({
   history: "View history",
 });
 
+SHAPES.live = "M8 6a2 2 0 1 1 0 4 2 2 0 0 1 0-4z";
+
 /** More arrivals or departures at once than this happen without ceremony. */
 const MOVES_MAX = 12;
 /** More rows than this are not made in one frame: the page would stand still for it. */
 const NEW_ROWS_MAX = 40;
 
-export class View {
-  #active = make("span", "active");
-  #sums = make("span", "sums");
-  #icon = new Icon();
-  #word = make("span", "word");
-  #connection = make("span", "connection", this.#icon.element, this.#word);
-  #list = make("ul", "list");
-  #empty = make("p", "empty");
+/** @param {Host} host */
+export function view(host) {
+  const { language, renderSoon } = host;
+  const { say } = language;
+  const picture = icon();
+  const [active, sums, word] = spans("active", "sums", "word");
+  const link = make("span", "connection", picture.element, word);
+  const list = make("ul", "list");
+  const empty = make("p", "empty");
   /** Buttons that a page has asked for. */
-  #footer = make("div", "footer");
-  element;
-
-  #host;
-  /** @type {Map<string, Row>} */
-  #rows = new Map();
+  const footer = make("div", "footer");
+  const title = say("title");
+  const header = make("div", "header", make("span", "title", title), make("span", "totals", active, sums), link);
+  const element = make("div", "card", header, make("div", "body", list, empty), footer);
+  /** @type {Map<string, ReturnType<typeof rowOf>>} */
+  const rows = new Map();
   /** @type {ProgressState | null} */
-  #shown = null;
+  let shown = null;
 
-  /** @param {Host} host */
-  constructor(host) {
-    this.#host = host;
-    const title = host.language.say("title");
-    const totals = make("span", "totals", this.#active, this.#sums);
-    const header = make("div", "header", make("span", "title", title), totals, this.#connection);
-    this.element = make("div", "card", header, make("div", "body", this.#list, this.#empty), this.#footer);
-    mark(this.element, "role", "group");
-    mark(this.element, "aria-label", title);
-    // Without it, Safari does not take a list without bullets for one.
-    mark(this.#list, "role", "list");
-    if (host.element.history) this.#offerHistory();
+  mark(element, { role: "group", "aria-label": title });
+  // Without it, Safari does not take a list without bullets for one.
+  mark(list, { role: "list" });
+  if (host.element.history) {
+    const toggle = async () => (await import("./history.js")).toggleHistory(opener, host);
+    const opener = button("history-button", toggle, say("history"));
+    mark(opener, { "aria-expanded": "false" });
+    footer.append(opener);
   }
 
   /** @param {ProgressState} state @param {number} now */
-  render(state, now) {
+  function render(state, now) {
     const current = isCurrent(state);
-    if (state !== this.#shown) {
-      this.#renderHeader(state);
-      mark(this.element, "data-stale", current ? null : "");
-      write(this.#empty, this.#emptiness(state));
-      mark(this.#empty, "data-shown", state.jobs.length === 0 ? "" : null);
-    }
-    this.#renderJobs(state.jobs, current, now);
-    this.#shown = state;
+    if (state !== shown) renderFrame(state, current);
+    renderJobs(state.jobs, current, now);
+    shown = state;
   }
 
-  /** @param {ProgressState} state */
-  #renderHeader(state) {
+  /** All but the jobs. @param {ProgressState} state @param {boolean} current */
+  function renderFrame(state, current) {
+    const { connection, feed, jobs, totals } = state;
+    const { problem } = connection;
     const name = connectionName(state);
-    mark(this.#connection, "data-state", name);
-    mark(this.#connection, "title", state.connection.problem?.detail || null);
-    this.#icon.show(name);
-    write(this.#word, this.#host.language.say(name));
-    this.#renderTotals(state);
+    mark(element, { "data-stale": !current });
+    mark(link, { "data-state": name, title: problem?.detail });
+    picture.show(name);
+    write(word, say(name));
+    // Only a service that answers can say that there are no jobs.
+    write(empty, current ? say("empty") : problem?.detail || say(name));
+    mark(empty, { "data-shown": jobs.length === 0 });
+    const known = jobs.length > 0 && feed !== "lost" ? totals : null;
+    const isLive = connection.state === "live";
+    const count = known && isLive ? known.active : 0;
+    write(active, count > 0 && say("active", { n: count }));
+    const since = { time: time(connection.since, language) };
+    write(sums, known && (isLive ? sumsOf(known) : say("since", since)));
   }
 
-  /** @param {ProgressState} state */
-  #renderTotals({ connection, feed, totals, jobs }) {
-    const { language } = this.#host;
-    const isKnown = jobs.length > 0 && totals !== null && feed !== "lost";
-    const isLive = isKnown && connection.state === "live";
-    write(this.#active, isLive && totals.active > 0 ? language.say("active", { n: totals.active }) : "");
-    if (isLive && totals.total > 0) {
-      const sums = language.say("of", { done: totals.completed, n: totals.total });
-      write(this.#sums, `${sums} · ${language.percentage(totals.percentage)}`);
-    } else {
-      write(
-        this.#sums,
-        isKnown && !isLive ? language.say("since", { time: time(connection.since, language) }) : "",
-      );
-    }
-  }
-
-  /**
-   * What stands where the jobs would be. Only a service that answers can say that there are none.
-   * @param {ProgressState} state
-   */
-  #emptiness(state) {
-    const { problem } = state.connection;
-    const name = isCurrent(state) ? "empty" : connectionName(state);
-    return (name !== "empty" && problem?.detail) || this.#host.language.say(name);
-  }
+  /** @param {Totals} totals */
+  const sumsOf = ({ completed, total, percentage }) =>
+    total > 0 &&
+      `${say("of", { done: completed, n: total })} · ${language.percentage(percentage)}`;
 
   /** @param {readonly Job[]} jobs @param {boolean} current @param {number} now */
-  #renderJobs(jobs, current, now) {
-    if (jobs !== this.#shown?.jobs) this.#removeAllBut(jobs);
-    const arriving = jobs.length - this.#rows.size;
-    const isGentle = this.#shown !== null && arriving <= MOVES_MAX;
+  function renderJobs(jobs, current, now) {
+    if (jobs !== shown?.jobs) removeAllBut(jobs);
+    const isGentle = shown !== null && jobs.length - rows.size <= MOVES_MAX;
     let room = NEW_ROWS_MAX;
-    let next = standing(this.#list.firstElementChild);
+    let next = standing(list.firstElementChild);
     for (const job of jobs) {
-      const known = this.#rows.get(job.id);
-      if (!known && room-- === 0) return this.#host.renderSoon();
-      const row = known ?? new Row(this.#host);
+      const known = rows.get(job.id);
+      if (!known && room-- === 0) return renderSoon();
+      const row = known ?? rowOf(host);
       row.render(job, current, now);
       if (row.element === next) next = standing(next.nextElementSibling);
-      else this.#list.insertBefore(row.element, next);
-      if (!known) this.#rows.set(job.id, row.arrive(isGentle));
+      else list.insertBefore(row.element, next);
+      if (!known && isGentle) row.arrive();
+      rows.set(job.id, row);
     }
   }
 
   /** @param {readonly Job[]} jobs */
-  #removeAllBut(jobs) {
+  function removeAllBut(jobs) {
     const staying = new Set(jobs.map(({ id }) => id));
-    const leaving = [...this.#rows].filter(([id]) => !staying.has(id));
+    const leaving = [...rows].filter(([id]) => !staying.has(id));
     for (const [id, row] of leaving) {
-      this.#rows.delete(id);
+      rows.delete(id);
       row.leave(leaving.length <= MOVES_MAX);
     }
   }
 
-  #offerHistory() {
-    const toggle = async () => (await import("./history.js")).toggleHistory(opener, this.#host);
-    const opener = button("history-button", toggle, this.#host.language.say("history"));
-    mark(opener, "aria-expanded", "false");
-    this.#footer.append(opener);
-  }
-
-  static styles = [styles, cardStyles];
+  return { element, render };
 }
+
+export const sheets = [styles, cardStyles];
 
 /** *element*, or the first after it that is not on its way out. @param {Element | null} element */
 function standing(element) {

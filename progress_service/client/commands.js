@@ -12,13 +12,12 @@ export class CommandFailed extends Error {
   name = "CommandFailed";
 
   /**
-   * @param {Problem | null} problem Null if the service could not be reached.
+   * @param {Problem | undefined} problem There is none if the service could not be reached.
    * @param {Command | "history"} command
    * @param {string | null} [jobId]
    */
-  constructor(problem, command, jobId = null) {
-    const { title, detail } = (problem ??= UNREACHED);
-    super(`${title}. ${detail}`);
+  constructor(problem = UNREACHED, command, jobId = null) {
+    super(`${problem.title}. ${problem.detail}`);
     Object.assign(this, { problem, command, jobId });
   }
 }
@@ -32,7 +31,7 @@ export class CommandFailed extends Error {
  * @param {(job?: Job) => void} settle
  */
 export async function send(base, getToken, id, command, settle) {
-  const url = new URL(`v1/jobs/${encodeURIComponent(id)}/${command}`, base);
+  const url = `${base}v1/jobs/${encodeURIComponent(id)}/${command}`;
   const [job, problem] = await answer(url, getToken, { method: "POST" });
   settle(job ?? problem?.job);
   if (!job) throw new CommandFailed(problem, command, id);
@@ -47,7 +46,7 @@ export async function send(base, getToken, id, command, settle) {
  */
 export async function history(base, getToken, query = {}) {
   const asked = Object.entries(query).filter(([, value]) => value != null);
-  const url = new URL(`v1/history?${new URLSearchParams(asked)}`, base);
+  const url = `${base}v1/history?${new URLSearchParams(asked)}`;
   const [page, problem] = await answer(url, getToken);
   if (!page) throw new CommandFailed(problem, "history");
   return page;

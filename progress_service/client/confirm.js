@@ -1,10 +1,11 @@
 /** The question before a job is cancelled. Opened below the job, answered by keyboard or pointer. */
 
-import { adopt, button, labelOf, make, mark, sheet } from "./parts.js";
+import { adopt, button } from "./buttons.js";
+import { labelOf, make, mark, sheet } from "./parts.js";
 import { learn } from "./texts.js";
 
-/** @import {Command, Host} from "./element.js" */
-/** @import {Job} from "./types.d.ts" */
+/** @import {Host} from "./session.js" */
+/** @import {Command, Job} from "./types.d.ts" */
 
 learn({ sure: "Cancel this job?", yes: "Cancel job", keep: "Keep it running" });
 
@@ -19,8 +20,8 @@ export class Panel {
     const yes = button("confirm danger", () => close("cancel"), language.say("yes"));
     this.#keep = button("keep plain", () => close(), language.say("keep"));
     this.element = make("div", "sure", question, this.#keep, yes);
-    mark(this.element, "role", "group");
-    mark(this.element, "aria-label", `${language.say("sure")} ${labelOf(job, language)}`);
+    const label = `${language.say("sure")} ${labelOf(job, language)}`;
+    mark(this.element, { role: "group", "aria-label": label });
     this.element.addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
       event.stopPropagation();

@@ -1,9 +1,10 @@
 /** What a developer sees with `?progress-debug` in the address: the stream, and buttons that disturb it. */
 
-import { adopt, button, make, sheet, write } from "./parts.js";
+import { adopt, button } from "./buttons.js";
+import { make, sheet, write } from "./parts.js";
 import { learn } from "./texts.js";
 
-/** @import {Follower, Host} from "./element.js" */
+/** @import {Follower, Host} from "./session.js" */
 
 learn({ stream: "Stream", drop: "Drop connection", stall: "Stall", endToken: "End token" });
 
@@ -34,12 +35,12 @@ export function follow({ root, watch, signal, language }) {
   root.append(panel);
   adopt(panel, styles);
 
-  const stop = debug.listen(({ at, event, data, from }) => {
+  const stop = debug.listen(({ event, data, from }) => {
     const text = JSON.stringify(data) ?? "";
     const line = make(
       "li",
       "debug-line",
-      `${new Date(at).toISOString().slice(11, 23)} ${from} `,
+      `${new Date().toISOString().slice(11, 23)} ${from} `,
       make("b", "debug-event", event),
     );
     line.append(` ${text.slice(0, DATA_CHARACTERS)}${text.length > DATA_CHARACTERS ? "…" : ""}`);

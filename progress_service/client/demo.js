@@ -6,8 +6,8 @@
 import { Store } from "./store.js";
 import { SCENE_NOW, job, scenes, snapshot } from "./scenes.js";
 
-/** @import {Command, Watch} from "./element.js" */
-/** @import {Job} from "./types.d.ts" */
+/** @import {Watch} from "./session.js" */
+/** @import {Command, Job} from "./types.d.ts" */
 
 const FRAME_MS = 250;
 const BATCHES = 12;

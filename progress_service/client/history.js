@@ -1,10 +1,11 @@
 /** The jobs that have ended, a page at a time, below the card of those that run. */
 
 import { clock } from "./moments.js";
-import { Icon, adopt, button, labelOf, make, mark, sheet, write } from "./parts.js";
+import { adopt, button } from "./buttons.js";
+import { failuresOf, icon, labelOf, make, mark, sheet, write } from "./parts.js";
 import { learn } from "./texts.js";
 
-/** @import {Host} from "./element.js" */
+/** @import {Host} from "./session.js" */
 /** @import {Job} from "./types.d.ts" */
 
 learn({
@@ -23,7 +24,7 @@ const open = new WeakMap();
 /** Show the history below *opener*, or take it away again. @param {HTMLElement} opener @param {Host} host */
 export function toggleHistory(opener, host) {
   const shown = open.get(opener);
-  mark(opener, "aria-expanded", String(!shown));
+  mark(opener, { "aria-expanded": String(!shown) });
   write(opener, host.language.say(shown ? "history" : "hideHistory"));
   if (shown) {
     shown.remove();
@@ -51,8 +52,8 @@ class History {
     this.#host = host;
     this.#older = button("older plain", () => this.#load(), "");
     this.element = make("div", "history", this.#list, make("div", "history-end", this.#note, this.#older));
-    mark(this.#list, "role", "list");
-    mark(this.#note, "role", "status");
+    mark(this.#list, { role: "list" });
+    mark(this.#note, { role: "status" });
     this.#load();
   }
 
@@ -91,20 +92,20 @@ class History {
       make("span", "status", language.say(job.status)),
       make("span", "count", language.count(job.progress)),
     ];
-    const { failed } = job.progress;
-    if (failed > 0) facts.push(make("span", "failed-count", language.say("failedCount", { n: failed })));
+    const failures = failuresOf(job, language);
+    if (failures) facts.push(make("span", "failed-count", failures));
     const seconds = job.duration_seconds ?? null;
     if (seconds !== null)
       facts.push(make("span", "elapsed", language.say("took", { time: clock(seconds, language) })));
     const when = new Intl.DateTimeFormat(language.tag, { dateStyle: "medium", timeStyle: "short" });
     const ended = make("time", "when", job.finished_at ? when.format(Date.parse(job.finished_at)) : "");
-    if (job.finished_at) mark(ended, "datetime", job.finished_at);
+    mark(ended, { datetime: job.finished_at });
     const name = make("span", "label", label);
-    mark(name, "title", label);
+    mark(name, { title: label });
     name.dir = "auto";
-    const row = make("li", "past", new Icon(job.status).element, name, ended, make("div", "facts", ...facts));
+    const row = make("li", "past", icon(job.status).element, name, ended, make("div", "facts", ...facts));
     if (job.error) row.append(make("p", "error", job.error));
-    mark(row, "data-status", job.status);
+    mark(row, { "data-status": job.status });
     row.tabIndex = -1;
     return row;
   }

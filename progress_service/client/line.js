@@ -4,110 +4,74 @@
 
 import { isCurrent, latestJob } from "./store.js";
 import { TimeLeft } from "./timeleft.js";
-import { Bar, Icon, make, mark, sheet, statusLook, styles, write } from "./parts.js";
+import { bar, icon, make, mark, percentageOf, sheet, spans, statusLook, styles, write } from "./parts.js";
 import { connectionName, statusName } from "./texts.js";
 
-/** @import {Host} from "./element.js" */
+/** @import {Host} from "./session.js" */
 /** @import {Job, ProgressState} from "./types.d.ts" */
 
 /** Without a job to show, a connection that is back after this time is not worth a word. */
 const PATIENCE_MS = 1_000;
 
-export class View {
-  #icon = new Icon();
-  #status = make("span", "status");
-  #count = make("span", "count");
-  #short = make("span", "short");
-  #bar = new Bar();
-  #percentage = make("span", "percentage");
-  #left = make("span", "left");
-  #more = make("span", "more");
-  element = make(
-    "div",
-    "line",
-    this.#icon.element,
-    make("span", "text", this.#status, this.#count, this.#short),
-    this.#bar.element,
-    this.#percentage,
-    this.#left,
-    this.#more,
-  );
-
-  #host;
-  #timer = 0;
-  #timeLeft = new TimeLeft();
+/** @param {Host} host */
+export function view({ language, renderSoon }) {
+  const { say } = language;
+  const picture = icon();
+  const progress = bar();
+  const spanned = spans("status", "count", "short", "percentage", "left", "more");
+  const [status, count, short, percentage, left, more] = spanned;
+  const text = make("span", "text", status, count, short);
+  const element = make("div", "line", picture.element, text, progress.element, percentage, left, more);
+  let timer = 0;
+  let timeLeft = new TimeLeft();
   /** @type {Job | null} */
-  #job = null;
+  let shown = null;
 
-  /** @param {Host} host */
-  constructor(host) {
-    this.#host = host;
+  /** Whether there is something to say without a job: that nobody knows. @param {ProgressState} state */
+  function isWorthSaying(state) {
+    const { state: name, since } = state.connection;
+    if (name === "idle" || isCurrent(state)) return false;
+    const wait = since + PATIENCE_MS - Date.now();
+    if (wait > 0) timer = setTimeout(renderSoon, wait);
+    return wait <= 0;
   }
 
   /** @param {ProgressState} state @param {number} now */
-  render(state, now) {
-    clearTimeout(this.#timer);
+  function render(state, now) {
+    clearTimeout(timer);
     const job = latestJob(state.jobs);
-    const { element } = this;
-    element.hidden = job === null && !this.#isWorthSaying(state);
+    element.hidden = !job && !isWorthSaying(state);
     if (element.hidden) return;
     const current = isCurrent(state);
     const look = job && statusLook(job);
-    this.#icon.show(current && look ? look : connectionName(state));
-    write(this.#status, this.#note(state, job));
-    mark(element, "data-status", look);
-    mark(element, "data-stale", current ? null : "");
-    mark(element, "title", state.connection.problem?.detail || (job && job.label));
-    this.#bar.element.hidden = job === null;
-    this.#renderJob(job, current, now);
-    const more = (state.totals?.active ?? 0) - 1;
-    write(this.#more, job && more > 0 ? this.#host.language.say("more", { n: more }) : "");
+    // What there is to say besides the numbers; nothing while all is well.
+    const name = current && job ? statusName(job) : connectionName(state);
+    const title = state.connection.problem?.detail || job?.label;
+    picture.show(current && look ? look : connectionName(state));
+    write(status, name !== "running" && say(name));
+    mark(element, { "data-status": look, "data-stale": !current, title });
+    progress.element.hidden = !job;
+    if (job?.id !== shown?.id) timeLeft = new TimeLeft();
+    if (job && job !== shown) timeLeft.hear(job, now);
+    shown = job;
+    if (!job) return spanned.slice(1).forEach((each) => write(each, ""));
+    const { total, completed } = job.progress;
+    const others = (state.totals?.active ?? 0) - 1;
+    write(count, language.count(job.progress));
+    write(short, say(total > 0 ? "of" : "{done}", { done: completed, n: total }));
+    write(percentage, percentageOf(job, language));
+    write(left, current && timeLeft.text(job, language, now));
+    write(more, others > 0 && say("more", { n: others }));
+    progress.show(job, language, current);
   }
 
-  /** @param {Job | null} job @param {boolean} current @param {number} now */
-  #renderJob(job, current, now) {
-    const { language } = this.#host;
-    if (job?.id !== this.#job?.id) this.#timeLeft = new TimeLeft();
-    if (job && job !== this.#job) this.#timeLeft.hear(job, now);
-    this.#job = job;
-    const { total, completed } = job?.progress ?? { total: 0, completed: 0 };
-    write(this.#count, job ? language.count(job.progress) : "");
-    write(
-      this.#short,
-      total > 0
-        ? language.say("of", { done: completed, n: total })
-        : job
-          ? language.say("{completed}", { completed })
-          : "",
-    );
-    write(this.#percentage, job && total > 0 ? language.percentage(job.percentage) : "");
-    write(this.#left, job && current ? this.#timeLeft.text(job, language, now) : "");
-    if (job) this.#bar.show(job, language, current);
-  }
+  return { element, render };
+}
 
-  /**
-   * What there is to say besides the numbers; nothing while all is well.
-   * @param {ProgressState} state
-   * @param {Job | null} job
-   */
-  #note(state, job) {
-    const name = isCurrent(state) ? job && statusName(job) : connectionName(state);
-    return name && name !== "running" ? this.#host.language.say(name) : "";
-  }
-
-  /** Whether there is something to say without a job: that nobody knows. @param {ProgressState} state */
-  #isWorthSaying(state) {
-    const { state: name, since } = state.connection;
-    if (name === "idle" || isCurrent(state)) return false;
-    const left = since + PATIENCE_MS - Date.now();
-    if (left > 0) this.#timer = setTimeout(this.#host.renderSoon, left);
-    return left <= 0;
-  }
-
-  // Without a ground of its own, the line takes the colour of the text around it.
-  static styles = [
-    styles,
-    sheet(/* css */ `
+// Without a ground of its own, the line takes the colour of the text around it.
+export const sheets = [
+  styles,
+  sheet(/* css */ `
 :host {
   --_muted: var(--progress-muted, color-mix(in srgb, currentColor 75%, transparent));
   --_track: var(--progress-track, color-mix(in srgb, currentColor 16%, transparent));
@@ -147,5 +111,4 @@ export class View {
 }
 @container (inline-size < 11rem) { .line[data-status] .text { display: none; } }
 `),
-  ];
-}
+];

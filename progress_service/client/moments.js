@@ -32,8 +32,9 @@ export function clock(seconds, language) {
 export const time = (milliseconds, { tag }) =>
   new Intl.DateTimeFormat(tag, { timeStyle: "medium" }).format(milliseconds);
 
-/** @param {number} perSecond @param {Language} language */
+/** Nothing for what is unknown or 0. @param {number | null} perSecond @param {Language} language */
 export function rate(perSecond, language) {
+  if (!perSecond) return "";
   const isSlow = perSecond < 1;
   const n = Number((isSlow ? perSecond * 60 : perSecond).toPrecision(2));
   return language.say(isSlow ? "perMinute" : "perSecond", { n });

@@ -4,10 +4,10 @@
  */
 
 import { isFinished } from "./store.js";
-import { button, labelOf, mark, write } from "./parts.js";
+import { failuresOf, labelOf, make, mark, write } from "./parts.js";
 import { learn } from "./texts.js";
 
-/** @import {Follower, Host} from "./element.js" */
+/** @import {Follower, Host} from "./session.js" */
 /** @import {Job} from "./types.d.ts" */
 
 learn({
@@ -22,7 +22,9 @@ export function follow(host) {
   // There are none outside of a secure context, nor on some telephones.
   if (!("Notification" in globalThis)) return () => {};
   const footer = root.querySelector(".footer");
-  const opener = button("notify-button", ask, language.say("notify"));
+  const opener = make("button", "notify-button button", language.say("notify"));
+  mark(opener, { type: "button" });
+  opener.onclick = ask;
   if (Notification.permission === "default") footer?.append(opener);
   signal.addEventListener("abort", () => opener.remove());
 
@@ -31,7 +33,7 @@ export function follow(host) {
     if (answer === "default") return;
     host.announce(language.say(answer === "granted" ? "notified" : "unnotified"));
     write(opener, language.say(answer === "granted" ? "notified" : "unnotified"));
-    mark(opener, "disabled", "");
+    mark(opener, { disabled: true });
   }
 
   return (changes) => {
@@ -57,10 +59,9 @@ function claim(job, host) {
 
 /** @param {Job} job @param {string} tag @param {Host} host */
 function show(job, tag, { language }) {
-  const body = [language.say(job.status), language.count(job.progress)];
-  if (job.progress.failed > 0) body.push(language.say("failedCount", { n: job.progress.failed }));
+  const body = [language.say(job.status), language.count(job.progress), failuresOf(job, language)];
   const notification = new Notification(labelOf(job, language), {
-    body: job.error ?? body.join(" · "),
+    body: job.error ?? body.filter(Boolean).join(" · "),
     tag,
     silent: true,
     lang: language.tag,

@@ -1,5 +1,5 @@
 /**
- * The small parts that both views are made of: elements, icons, buttons and the bar. All text is set as text,
+ * The small parts that both views are made of: elements, icons and the bar. All text is set as text,
  * never as HTML.
  */
 
@@ -18,7 +18,7 @@ const CIRCLE = "M8 1.75a6.25 6.25 0 1 1 0 12.5 6.25 6.25 0 0 1 0-12.5";
  * many.
  * @type {Record<string, string>}
  */
-const SHAPES = {
+export const SHAPES = {
   pending: `${CIRCLE}M8 4.75V8l2.25 1.5`,
   running: "M8 1a7 7 0 0 1 7 7",
   paused: `${CIRCLE}M6.5 5.75v4.5M9.5 5.75v4.5`,
@@ -26,11 +26,7 @@ const SHAPES = {
   failed: `${CIRCLE}M8 4.75v3.75M8 11v.25`,
   cancelled: `${CIRCLE}M5.75 5.75l4.5 4.5M10.25 5.75l-4.5 4.5`,
   stalled: "M8 2 14.5 13.5h-13zM8 6.5v3M8 11.5v.25",
-  live: "M8 6a2 2 0 1 1 0 4 2 2 0 0 1 0-4z",
   cut: "M1.75 8a6.25 6.25 0 0 1 10.7-4.4M14.25 8a6.25 6.25 0 0 1-10.7 4.4M12.75 1v2.9h-2.9M3.25 15v-2.9h2.9",
-  pause: "M5.5 3.5v9M10.5 3.5v9",
-  resume: "M5 3l8 5-8 5z",
-  cancel: "M4 4l8 8M12 4l-8 8",
 };
 
 /** The shapes that a state of the connection borrows. @type {Record<string, string>} */
@@ -52,104 +48,81 @@ const BORROWED = {
  */
 export function make(tag, part, ...children) {
   const element = document.createElement(tag);
-  element.className = part;
-  element.setAttribute("part", part);
+  mark(element, { class: part, part });
   element.append(...children);
   return element;
 }
 
+/** Pieces of text, by their parts. @param {...string} parts */
+export const spans = (...parts) => parts.map((part) => make("span", part));
+
 /**
  * Set a text, and leave the document alone when it is there already.
  * @param {Element} element
- * @param {string} text
+ * @param {string | false | null | undefined} text
  */
 export function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+  if (element.textContent !== (text || "")) element.textContent = text || "";
 }
 
 /**
- * Set an attribute, or remove it by null, if it is not so already.
+ * Set attributes where they are not so already: to "" by true, and away by null, false or "".
  * @param {Element} element
- * @param {string} name
- * @param {string | null} value
+ * @param {Record<string, string | boolean | null | undefined>} attributes
  */
-export function mark(element, name, value) {
-  if (element.getAttribute(name) === value) return;
-  if (value === null) element.removeAttribute(name);
-  else element.setAttribute(name, value);
-}
-
-/**
- * A stylesheet for what is in the same shadow root as *element*.
- * @param {Element} element
- * @param {CSSStyleSheet} sheet
- */
-export function adopt(element, sheet) {
-  const { adoptedStyleSheets } = /** @type {ShadowRoot} */ (element.getRootNode());
-  if (!adoptedStyleSheets.includes(sheet)) adoptedStyleSheets.push(sheet);
-}
-
-/** A picture beside a text that says the same, so it is silent. */
-export class Icon {
-  element = document.createElementNS(SVG, "svg");
-  #path = document.createElementNS(SVG, "path");
-
-  /** @param {string} [name] */
-  constructor(name) {
-    mark(this.element, "class", "icon");
-    mark(this.element, "part", "icon");
-    mark(this.element, "viewBox", "0 0 16 16");
-    mark(this.element, "aria-hidden", "true");
-    this.element.append(this.#path);
-    if (name) this.show(name);
+export function mark(element, attributes) {
+  for (const [name, value] of Object.entries(attributes)) {
+    const text = value === true ? "" : value || null;
+    if (text === null) element.removeAttribute(name);
+    else if (element.getAttribute(name) !== text) element.setAttribute(name, text);
   }
+}
 
+/**
+ * A picture beside a text that says the same, so it is silent.
+ * @param {string} [name]
+ */
+export function icon(name) {
+  const path = document.createElementNS(SVG, "path");
+  const element = document.createElementNS(SVG, "svg");
+  mark(element, { class: "icon", part: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" });
+  element.append(path);
   /** @param {string} name Of a status, an action or a state of the connection. */
-  show(name) {
+  const show = (name) => {
     const shape = BORROWED[name] ?? name;
-    mark(this.element, "data-shape", shape);
-    mark(this.#path, "d", SHAPES[shape] ?? CIRCLE);
-  }
-}
-
-/**
- * A button: its parts are those given, and `button`.
- * @param {string} part
- * @param {() => void} act
- * @param {...(Node | string)} children
- */
-export function button(part, act, ...children) {
-  const element = /** @type {HTMLButtonElement} */ (make("button", `${part} button`, ...children));
-  element.type = "button";
-  element.onclick = act;
-  return element;
+    mark(element, { "data-shape": shape });
+    mark(path, { d: SHAPES[shape] ?? CIRCLE });
+  };
+  if (name) show(name);
+  return { element, show };
 }
 
 /** The bar itself: what is done, and behind it what failed. */
-export class Bar {
-  #done = make("div", "done");
-  #failed = make("div", "failed");
-  element = make("div", "bar", this.#failed, this.#done);
-
-  constructor() {
-    mark(this.element, "role", "progressbar");
-    mark(this.element, "aria-valuemax", "100");
-  }
-
-  /** @param {Job} job @param {Language} language @param {boolean} isCurrent */
-  show(job, language, isCurrent) {
-    const { total, completed, failed } = job.progress;
-    // What finished without ever knowing its total is all there was.
-    const isUnknown = total === 0 && !isFinished(job);
-    const whole = total || Number(job.status === "completed" && completed);
-    this.#done.style.setProperty("--_share", share(completed, whole));
-    this.#failed.style.setProperty("--_share", share(completed + failed, whole));
-    mark(this.element, "data-failed", failed > 0 ? "" : null);
-    mark(this.element, "data-indeterminate", isUnknown ? "" : null);
-    mark(this.element, "aria-label", labelOf(job, language));
-    mark(this.element, "aria-valuenow", isUnknown ? null : String(job.percentage));
-    mark(this.element, "aria-valuetext", spoken(job, language, isCurrent));
-  }
+export function bar() {
+  const done = make("div", "done");
+  const failures = make("div", "failed");
+  const element = make("div", "bar", failures, done);
+  return {
+    element,
+    /** @param {Job} job @param {Language} language @param {boolean} isCurrent */
+    show(job, language, isCurrent) {
+      const { total, completed, failed } = job.progress;
+      // What finished without ever knowing its total is all there was.
+      const isUnknown = total === 0 && !isFinished(job);
+      const whole = total || Number(job.status === "completed" && completed);
+      done.style.setProperty("--_share", share(completed, whole));
+      failures.style.setProperty("--_share", share(completed + failed, whole));
+      mark(element, {
+        role: "progressbar",
+        "aria-valuemax": "100",
+        "aria-label": labelOf(job, language),
+        "aria-valuenow": isUnknown ? null : String(job.percentage),
+        "aria-valuetext": spoken(job, language, isCurrent),
+        "data-failed": failed > 0,
+        "data-indeterminate": isUnknown,
+      });
+    },
+  };
 }
 
 /** @param {number} count @param {number} total */
@@ -161,18 +134,26 @@ export const statusLook = ({ status, stalled }) => (stalled && status === "runni
 /** @param {Job} job @param {Language} language */
 export const labelOf = ({ label }, language) => label ?? language.say("unlabelled");
 
+/** What failed, in words, if anything. @param {Job} job @param {Language} language */
+export const failuresOf = ({ progress: { failed } }, language) =>
+  failed > 0 ? language.say("failedCount", { n: failed }) : "";
+
+/** The percentage, where it can be known. @param {Job} job @param {Language} language */
+export const percentageOf = ({ progress, percentage }, language) =>
+  progress.total > 0 ? language.percentage(percentage) : "";
+
 /**
  * All that the bar shows, for those who hear it.
  * @param {Job} job
  * @param {Language} language
  * @param {boolean} isCurrent
  */
-const spoken = ({ progress, percentage }, language, isCurrent) =>
+const spoken = (job, language, isCurrent) =>
   [
-    progress.total > 0 && language.percentage(percentage),
-    language.count(progress),
-    progress.failed > 0 && language.say("failedCount", { n: progress.failed }),
-    !isCurrent && language.say("stale"),
+    percentageOf(job, language),
+    language.count(job.progress),
+    failuresOf(job, language),
+    isCurrent ? "" : language.say("stale"),
   ]
     .filter(Boolean)
     .join(", ");

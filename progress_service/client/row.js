@@ -2,12 +2,24 @@
 
 import { isFinished } from "./store.js";
 import { clock, rate } from "./moments.js";
+import { button } from "./buttons.js";
 import { TimeLeft } from "./timeleft.js";
-import { Bar, Icon, button, labelOf, make, mark, statusLook, write } from "./parts.js";
+import {
+  bar,
+  failuresOf,
+  icon,
+  labelOf,
+  make,
+  mark,
+  percentageOf,
+  spans,
+  statusLook,
+  write,
+} from "./parts.js";
 import { learn, statusName } from "./texts.js";
 
-/** @import {Command, Host} from "./element.js" */
-/** @import {Job} from "./types.d.ts" */
+/** @import {Host} from "./session.js" */
+/** @import {Command, Job} from "./types.d.ts" */
 
 /**
  * What opens below a job.
@@ -29,134 +41,114 @@ learn({
 
 const MOVE_MS = 260;
 
-export class Row {
-  #icon = new Icon();
-  #label = make("span", "label");
-  #percentage = make("span", "percentage");
-  #bar = new Bar();
-  #status = make("span", "status");
-  #count = make("span", "count");
-  #failed = make("span", "failed-count");
-  #rate = make("span", "rate");
-  #left = make("span", "left");
-  #elapsed = make("span", "elapsed");
-  #batches = button("batches", () => this.#open(this.#batches, import("./batches.js")));
-  #error = make("p", "error");
-  #refusal = make("p", "refusal");
-  #toggleIcon = new Icon();
-  #toggle = button("toggle", () => this.#act(this.#action), this.#toggleIcon.element);
-  #cancel = button(
-    "cancel",
-    () => this.#open(this.#cancel, import("./confirm.js")),
-    new Icon("cancel").element,
+/** @param {Host} host */
+export function rowOf(host) {
+  const { language } = host;
+  const { say } = language;
+  const picture = icon();
+  const togglePicture = icon();
+  const progress = bar();
+  const [label, percentage, status, count, failures, speed, left, elapsed] = spans(
+    ...["label", "percentage", "status", "count", "failed-count", "rate", "left", "elapsed"],
   );
-  element = make(
-    "li",
-    "job",
-    this.#icon.element,
-    this.#label,
-    this.#left,
-    this.#percentage,
-    make("span", "actions", this.#toggle, this.#cancel),
-    this.#bar.element,
-    make("div", "facts", this.#status, this.#count, this.#failed, this.#batches, this.#rate, this.#elapsed),
-    this.#error,
-    this.#refusal,
-  );
+  const batches = button("batches", () => open(batches, import("./batches.js")));
+  const error = make("p", "error");
+  const refusal = make("p", "refusal");
+  const toggle = button("toggle", () => act(action), togglePicture.element);
+  const cancel = button("cancel", () => open(cancel, import("./confirm.js")), icon("cancel").element);
+  const facts = make("div", "facts", status, count, failures, batches, speed, elapsed);
+  const actions = make("span", "actions", toggle, cancel);
+  const parts = [picture.element, label, left, percentage, actions, progress.element, facts, error, refusal];
+  const element = make("li", "job", ...parts);
 
-  #host;
-  #timeLeft = new TimeLeft();
+  const timeLeft = new TimeLeft();
   /** @type {Job | null} */
-  #job = null;
-  #isCurrent = true;
-  #second = 0;
+  let shown = null;
+  let wasCurrent = true;
+  let shownSecond = 0;
   /** @type {Command} */
-  #action = "pause";
+  let action = "pause";
   /** What is open below, by the button that opened it. @type {Map<HTMLElement, Panel>} */
-  #panels = new Map();
+  const panels = new Map();
 
-  /** @param {Host} host */
-  constructor(host) {
-    this.#host = host;
-    this.element.tabIndex = -1;
-    this.#label.dir = "auto";
-    for (const opener of [this.#batches, this.#cancel]) mark(opener, "aria-expanded", "false");
-  }
+  element.tabIndex = -1;
+  label.dir = "auto";
+  for (const opener of [batches, cancel]) mark(opener, { "aria-expanded": "false" });
 
   /** @param {Job} job @param {boolean} isCurrent @param {number} now */
-  render(job, isCurrent, now) {
-    const isSame = job === this.#job && isCurrent === this.#isCurrent;
+  function render(job, isCurrent, now) {
+    const isSame = job === shown && isCurrent === wasCurrent;
     const second = Math.floor(now / 1_000);
-    if (isSame && second === this.#second) return;
-    if (!isSame) this.#renderJob(job, isCurrent, now);
-    const { language } = this.#host;
-    write(this.#left, isCurrent ? this.#timeLeft.text(job, language, now) : "");
+    if (isSame && second === shownSecond) return;
+    if (!isSame) renderJob(job, isCurrent, now);
+    write(left, isCurrent && timeLeft.text(job, language, now));
     const ended = job.finished_at ? Date.parse(job.finished_at) : isCurrent && now;
     // A job may change a hundred times a second; a clock does not.
-    if (!ended || !job.started_at || (second === this.#second && !job.finished_at)) return;
-    this.#second = second;
+    if (!ended || !job.started_at || (second === shownSecond && !job.finished_at)) return;
+    shownSecond = second;
     const time = clock(Math.max(0, ended - Date.parse(job.started_at)) / 1_000, language);
-    write(this.#elapsed, language.say(job.finished_at ? "took" : "elapsed", { time }));
+    write(elapsed, say(job.finished_at ? "took" : "elapsed", { time }));
   }
 
   /** @param {Job} job @param {boolean} isCurrent @param {number} now */
-  #renderJob(job, isCurrent, now) {
-    const { language } = this.#host;
+  function renderJob(job, isCurrent, now) {
     const look = statusLook(job);
-    if (job !== this.#job) this.#timeLeft.hear(job, now);
-    if (job.status !== this.#job?.status) write(this.#refusal, "");
-    this.#job = job;
-    this.#isCurrent = isCurrent;
-    mark(this.element, "data-status", look);
-    this.#icon.show(look);
-    write(this.#label, labelOf(job, language));
-    mark(this.#label, "title", job.label);
-    write(this.#percentage, job.progress.total > 0 ? language.percentage(job.percentage) : "");
-    write(this.#status, language.say(statusName(job)));
-    write(this.#count, language.count(job.progress));
-    write(
-      this.#failed,
-      job.progress.failed > 0 ? language.say("failedCount", { n: job.progress.failed }) : "",
-    );
-    write(this.#rate, job.rate && isCurrent && statusName(job) === "running" ? rate(job.rate, language) : "");
-    write(this.#error, job.error ?? "");
-    this.#bar.show(job, language, isCurrent);
-    this.#renderButtons(job);
-    for (const panel of this.#panels.values()) panel.render(job);
+    const name = statusName(job);
+    if (job !== shown) timeLeft.hear(job, now);
+    if (job.status !== shown?.status) write(refusal, "");
+    shown = job;
+    wasCurrent = isCurrent;
+    mark(element, { "data-status": look });
+    picture.show(look);
+    write(label, labelOf(job, language));
+    mark(label, { title: job.label });
+    write(percentage, percentageOf(job, language));
+    write(status, say(name));
+    write(count, language.count(job.progress));
+    write(failures, failuresOf(job, language));
+    write(speed, isCurrent && name === "running" && rate(job.rate, language));
+    write(error, job.error);
+    progress.show(job, language, isCurrent);
+    renderButtons(job);
+    for (const panel of panels.values()) panel.render(job);
   }
 
   /** @param {Job} job */
-  #renderButtons(job) {
-    const { language } = this.#host;
+  function renderButtons(job) {
     const { requested, status, progress } = job;
-    const { batches, current_batch } = progress;
-    const hadFocus = this.element.matches(":focus-within");
+    const hadFocus = element.matches(":focus-within");
     const isEnding = isFinished(job) || requested === "cancel";
     // A pause that was asked for can be taken back before the worker has answered.
-    this.#action = (requested ?? status).startsWith("pause") ? "resume" : "pause";
-    this.#toggleIcon.show(this.#action);
-    this.#toggle.hidden = isEnding || (status === "pending" && !requested);
-    this.#cancel.hidden = isEnding;
-    for (const [element, name] of /** @type {const} */ ([
-      [this.#toggle, this.#action],
-      [this.#cancel, "cancel"],
-    ])) {
-      const action = language.say(name);
-      mark(element, "title", action);
-      mark(element, "aria-label", language.say("actions", { action, label: labelOf(job, language) }));
-    }
-    const n = Array.isArray(batches) ? batches.length : 0;
-    this.#batches.hidden = n === 0;
-    write(this.#batches, language.say(isFinished(job) ? "batches" : "batchOf", { done: current_batch, n }));
-    if (isEnding) this.#close(this.#cancel);
+    action = (requested ?? status).startsWith("pause") ? "resume" : "pause";
+    togglePicture.show(action);
+    toggle.hidden = isEnding || (status === "pending" && !requested);
+    cancel.hidden = isEnding;
+    name(toggle, action);
+    name(cancel, "cancel");
+    const n = Array.isArray(progress.batches) ? progress.batches.length : 0;
+    batches.hidden = n === 0;
+    write(batches, say(isFinished(job) ? "batches" : "batchOf", { done: progress.current_batch, n }));
+    if (isEnding) close(cancel);
     // What a person was on may be gone; the job that it belonged to is not.
-    if (hadFocus && !this.element.matches(":focus-within")) this.element.focus();
+    if (hadFocus && !element.matches(":focus-within")) element.focus();
+  }
+
+  /** @param {HTMLElement} opener @param {Command} command */
+  function name(opener, command) {
+    const title = say(command);
+    const words = { action: title, label: label.textContent ?? "" };
+    mark(opener, { title, "aria-label": say("actions", words) });
   }
 
   /** Ask something of the job, and say why if that is refused. @param {Command} command */
-  async #act(command) {
-    write(this.#refusal, "");
-    write(this.#refusal, await this.#host.act(command, /** @type {Job} */ (this.#job)));
+  async function act(command) {
+    write(refusal, "");
+    const refused = await host.ask(command, /** @type {Job} */ (shown).id);
+    if (!refused?.isOurs) return;
+    const { title = String(refused.error), detail } = refused.problem ?? {};
+    const words = { action: say(command), reason: detail || title };
+    write(refusal, say("refusal", words));
+    host.announce(say("refusal", words));
   }
 
   /**
@@ -164,50 +156,48 @@ export class Row {
    * @param {HTMLElement} opener
    * @param {Promise<{Panel: PanelClass}>} module
    */
-  async #open(opener, module) {
-    if (this.#close(opener)) return opener.focus();
+  async function open(opener, module) {
+    if (close(opener)) return opener.focus();
     const { Panel } = await module;
-    const job = this.#job;
-    if (!job || this.#panels.has(opener)) return;
-    const panel = new Panel(this.#host, job, (command) => {
-      this.#close(opener);
-      if (command) this.#act(command);
+    if (!shown || panels.has(opener)) return;
+    const panel = new Panel(host, shown, (command) => {
+      close(opener);
+      if (command) act(command);
       else opener.focus();
     });
-    this.#panels.set(opener, panel);
-    mark(opener, "aria-expanded", "true");
-    this.element.append(panel.element);
-    panel.render(job);
+    panels.set(opener, panel);
+    mark(opener, { "aria-expanded": "true" });
+    element.append(panel.element);
+    panel.render(shown);
   }
 
   /** Whether there was something to close. @param {HTMLElement} opener */
-  #close(opener) {
-    const panel = this.#panels.get(opener);
-    mark(opener, "aria-expanded", "false");
-    panel?.element.remove();
-    return this.#panels.delete(opener);
-  }
-
-  /** Come in; gently, if there is time for it. @param {boolean} isGentle */
-  arrive(isGentle) {
-    if (isGentle) this.#move("normal");
-    return this;
-  }
-
-  /** Go; gently, if there is time for it. @param {boolean} isGentle */
-  leave(isGentle) {
-    mark(this.element, "data-leaving", "");
-    const move = isGentle ? this.#move("reverse") : null;
-    if (!move) return this.element.remove();
-    move.onfinish = move.oncancel = () => this.element.remove();
+  function close(opener) {
+    mark(opener, { "aria-expanded": "false" });
+    panels.get(opener)?.element.remove();
+    return panels.delete(opener);
   }
 
   /** @param {PlaybackDirection} direction */
-  #move(direction) {
+  function move(direction) {
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) return null;
-    const blockSize = `${this.element.getBoundingClientRect().height}px`;
+    const blockSize = `${element.getBoundingClientRect().height}px`;
     const shut = { blockSize: "0px", paddingBlock: "0px", opacity: 0, overflow: "clip" };
     const open = { blockSize, opacity: 1, overflow: "clip" };
-    return this.element.animate([shut, open], { duration: MOVE_MS, easing: "ease-in-out", direction });
+    return element.animate([shut, open], { duration: MOVE_MS, easing: "ease-in-out", direction });
   }
+
+  return {
+    element,
+    render,
+    /** Come in gently. */
+    arrive: () => void move("normal"),
+    /** Go; gently, if there is time for it. @param {boolean} isGentle */
+    leave(isGentle) {
+      mark(element, { "data-leaving": true });
+      const moving = isGentle ? move("reverse") : null;
+      if (!moving) return element.remove();
+      moving.onfinish = moving.oncancel = () => element.remove();
+    },
+  };
 }

@@ -16,10 +16,10 @@ export const NOTHING_KNOWN = {
   totals: null,
 };
 
-const FINISHED = new Set(["completed", "failed", "cancelled"]);
+const FINISHED = ["completed", "failed", "cancelled"];
 
 /** Whether nothing more is expected of the job. @param {Job} job */
-export const isFinished = (job) => FINISHED.has(job.status);
+export const isFinished = (job) => FINISHED.includes(job.status);
 
 /**
  * The one job to show where there is room for one: the newest at work, else the newest.
@@ -31,6 +31,39 @@ export const latestJob = (jobs) => jobs.find((job) => !isFinished(job)) ?? jobs[
 export const isCurrent = (state) => state.connection.state === "live" && state.feed !== "lost";
 
 /**
+ * What each event says of the state.
+ * @type {Record<string, (data: any, state: ProgressState) => Partial<ProgressState>>}
+ */
+const SAID = {
+  snapshot: ({ jobs, totals, feed }, state) => ({
+    view: "full",
+    jobs: replaced(state.jobs, jobs),
+    totals,
+    feed,
+  }),
+  compact: ({ job, totals }, state) => ({
+    view: "compact",
+    jobs: replaced(state.jobs, job ? [job] : []),
+    totals,
+  }),
+  job: (job, { jobs }) => ({ jobs: reported(jobs, job) }),
+  removed: ({ id }, { jobs }) => ({ jobs: replaced(jobs, jobs.filter((job) => job.id !== id)) }),
+  totals: (totals) => ({ totals }),
+  feed: ({ state }) => ({ feed: state }),
+  connection: (news, { connection }) => ({
+    connection: { ...connection, ...news },
+    // Who may not look any longer must not go on seeing.
+    ...([401, 403].includes(news.problem?.status) && { jobs: NOTHING_KNOWN.jobs, totals: null }),
+  }),
+  // All that another tab knows, except for what that tab is to the others.
+  state: ({ connection, jobs, ...rest }, state) => ({
+    ...rest,
+    jobs: replaced(state.jobs, jobs),
+    connection: { ...connection, role: state.connection.role },
+  }),
+};
+
+/**
  * The state after one event. An event that is unknown or no news gives the same state.
  * @param {ProgressState} state
  * @param {string} event
@@ -38,42 +71,11 @@ export const isCurrent = (state) => state.connection.state === "live" && state.f
  * @returns {ProgressState}
  */
 export function reduce(state, event, data) {
-  switch (event) {
-    case "snapshot":
-      return changed(state, {
-        view: "full",
-        jobs: replaced(state.jobs, data.jobs),
-        totals: newer(state.totals, data.totals),
-        feed: data.feed,
-      });
-    case "compact":
-      return changed(state, {
-        view: "compact",
-        jobs: replaced(state.jobs, data.job ? [data.job] : []),
-        totals: newer(state.totals, data.totals),
-      });
-    case "job":
-      return changed(state, { jobs: reported(state.jobs, data) });
-    case "removed":
-      return changed(state, { jobs: without(state.jobs, data.id) });
-    case "totals":
-      return changed(state, { totals: newer(state.totals, data) });
-    case "feed":
-      return changed(state, { feed: data.state });
-    case "connection":
-      return connectionChanged(state, data);
-    case "role":
-      return connectionChanged(state, { role: data });
-    case "state":
-      return changed(connectionChanged(state, { ...data.connection, role: state.connection.role }), {
-        feed: data.feed,
-        view: data.view,
-        jobs: replaced(state.jobs, data.jobs),
-        totals: newer(state.totals, data.totals),
-      });
-    default:
-      return state;
-  }
+  const next = { ...state, ...SAID[event]?.(data, state) };
+  next.connection = newer(state.connection, next.connection);
+  next.totals = newer(state.totals, next.totals);
+  const names = /** @type {(keyof ProgressState)[]} */ (Object.keys(next));
+  return names.every((name) => next[name] === state[name]) ? state : next;
 }
 
 /** A state that changes by events, and those who want to hear of it. Its methods may be passed on unbound. */
@@ -84,8 +86,6 @@ export class Store {
   #state = NOTHING_KNOWN;
   /** @type {Map<string, Command>} */
   #asked = new Map();
-  /** @type {WeakMap<Job, Job>} */
-  #overlaid = new WeakMap();
   /** @type {Set<() => void>} */
   #listeners = new Set();
 
@@ -120,7 +120,7 @@ export class Store {
     return (job) => {
       // A later command for the same job stays until its own answer.
       if (this.#asked.get(id) === command) this.#asked.delete(id);
-      const isHere = this.known.jobs.some((other) => other.id === job?.id);
+      const isHere = job && this.known.jobs.some((other) => other.id === id);
       this.#show(isHere ? reduce(this.known, "job", job) : this.known);
     };
   }
@@ -128,26 +128,13 @@ export class Store {
   /** @param {ProgressState} known */
   #show(known) {
     this.known = known;
-    this.#state = this.#asked.size > 0 ? { ...known, jobs: known.jobs.map(this.#overlay) } : known;
+    const shown = this.#asked.size > 0 ? replaced(this.#state.jobs, known.jobs.map(this.#overlaid)) : known.jobs;
+    this.#state = shown === known.jobs ? known : { ...known, jobs: shown };
     for (const listener of this.#listeners) listener();
   }
 
   /** @param {Job} job */
-  #overlay = (job) => {
-    const requested = this.#asked.get(job.id);
-    if (!requested || requested === job.requested) return job;
-    const shown = this.#overlaid.get(job);
-    if (shown?.requested === requested) return shown;
-    const next = { ...job, requested };
-    this.#overlaid.set(job, next);
-    return next;
-  };
-}
-
-/** @param {ProgressState} state @param {Partial<ProgressState>} changes @returns {ProgressState} */
-function changed(state, changes) {
-  const names = /** @type {(keyof ProgressState)[]} */ (Object.keys(changes));
-  return names.every((name) => state[name] === changes[name]) ? state : { ...state, ...changes };
+  #overlaid = (job) => ({ ...job, requested: this.#asked.get(job.id) ?? job.requested });
 }
 
 /**
@@ -157,9 +144,8 @@ function changed(state, changes) {
  * @param {T} after
  * @returns {T}
  */
-function newer(before, after) {
-  return JSON.stringify(before) === JSON.stringify(after) ? before : after;
-}
+const newer = (before, after) =>
+  before === after || JSON.stringify(before) === JSON.stringify(after) ? before : after;
 
 /** @param {readonly Job[]} jobs @param {readonly Job[]} found @returns {readonly Job[]} */
 function replaced(jobs, found) {
@@ -171,35 +157,17 @@ function replaced(jobs, found) {
 /** @param {readonly Job[]} jobs @param {Job} job @returns {readonly Job[]} */
 function reported(jobs, job) {
   const index = jobs.findIndex(({ id }) => id === job.id);
-  if (index < 0) {
+  const before = jobs[index];
+  if (!before) {
     const place = jobs.findIndex((other) => isNewer(job, other));
     return jobs.toSpliced(place < 0 ? jobs.length : place, 0, job);
   }
-  const before = jobs[index];
   // The same revision may be told anew: a job stalls, and its time left changes, without a write to its row.
-  const isOld = job.revision < before.revision;
-  return isOld || (job.revision === before.revision && newer(before, job) === before)
-    ? jobs
-    : jobs.with(index, job);
-}
-
-/** @param {readonly Job[]} jobs @param {string} id */
-function without(jobs, id) {
-  return jobs.some((job) => job.id === id) ? jobs.filter((job) => job.id !== id) : jobs;
+  const isOld = job.revision < before.revision || newer(before, job) === before;
+  return isOld ? jobs : jobs.with(index, job);
 }
 
 /** @param {Job} job @param {Job} other */
 function isNewer(job, other) {
   return (Date.parse(job.created_at) - Date.parse(other.created_at) || (job.id > other.id ? 1 : -1)) > 0;
-}
-
-/**
- * Who may not look any longer must not go on seeing.
- * @param {ProgressState} state
- * @param {Partial<ConnectionState>} news
- */
-function connectionChanged(state, news) {
-  const connection = newer(state.connection, { ...state.connection, ...news });
-  const isOut = news.problem?.status === 401 || news.problem?.status === 403;
-  return changed(state, isOut ? { connection, jobs: NOTHING_KNOWN.jobs, totals: null } : { connection });
 }

@@ -68,7 +68,6 @@ export const styles = sheet(/* css */ `
   stroke-linecap: round;
   stroke-linejoin: round;
 }
-.icon[data-shape="live"] { fill: currentColor; }
 .icon[data-shape="running"] {
   scale: 0.875;
   stroke-width: 2;
@@ -91,7 +90,7 @@ export const styles = sheet(/* css */ `
   border-radius: inherit;
   background: var(--_failed);
   translate: calc((1 - var(--_share, 0)) * var(--_way) * 100%);
-  transition: translate 0.4s cubic-bezier(0.3, 0.6, 0.4, 1), background-color 0.3s;
+  transition: translate 0.4s ease-out, background 0.3s;
 }
 .done { background: var(--_hue); }
 [data-failed] .done { box-shadow: 0 0 0 1.5px var(--_surface); }

@@ -9,7 +9,9 @@
  * heartbeat, and takes the lock away from a leader that has missed two.
  */
 
-/** @import {ProgressState, View} from "./types.d.ts" */
+/** @import {Act, View} from "./types.d.ts" */
+/** @import {Stream} from "./watch.js" */
+/** @typedef {ReturnType<typeof gather>} Tabs */
 
 /**
  * What a leader says. `view` is how much it knows; `to` is the one it is meant for, if not all. A larger
@@ -17,207 +19,157 @@
  * @typedef {{term: number, view: View | null, id: string, event: string, data?: any, to?: string}} Said
  *
  * What a follower asks for: an answer, the present state, or something that a debug panel does.
- * @typedef {{from: string, view: View, isNew?: boolean, act?: "drop" | "stall" | "endToken"}} Asked
+ * @typedef {{from: string, view: View, isNew?: boolean, act?: Act}} Asked
  *
- * What this tab is to the others.
- * @typedef {object} Here
- * @property {View} view How much this tab needs.
- * @property {string} lastEventId
- * @property {ProgressState} known
- * @property {(event: string, data: any, id?: string) => void} hear Takes what the leader says.
- * @property {(asked: Asked) => void} serve As leader, do what a follower asks for.
- * @property {() => void} deposed The lock was taken away.
+ * The lock and the channel of one name. Who leads can `release` the lock.
+ * @typedef {object} Group
+ * @property {string} name
+ * @property {BroadcastChannel} channel
+ * @property {AbortController} waiting
+ * @property {Promise<unknown>} granted
+ * @property {(value?: any) => void} grant
+ * @property {(value?: any) => void} [release]
  */
 
-export const HEARTBEAT_MS = 15_000;
+const HEARTBEAT_MS = 15_000;
 
-export class Tabs {
+/**
+ * This tab among those that share a stream. It is in no group yet. This takes a secure context.
+ * @param {Stream} stream
+ * @param {number} [heartbeatMs]
+ */
+export function gather(stream, heartbeatMs = HEARTBEAT_MS) {
+  const me = crypto.randomUUID();
   /** @type {Group | null} */
-  #group = null;
+  let group = null;
   /** The newest leader that was heard of. */
-  #term = 0;
-  #id = Math.random().toString(36).slice(2);
-  #heartbeatMs;
-  #here;
-  #timer = 0;
-  #asked = 0;
-  /** From asking the leader for its state to its answer. @type {number | null} */
-  latencyMs = null;
+  let term = 0;
   /** How many heartbeats the leader owes. */
-  #missed = 0;
+  let missed = 0;
+  let timer = 0;
 
-  /** Whether browser and page have what it takes: a secure context, above all. */
-  static arePossible() {
-    return "locks" in navigator && typeof BroadcastChannel === "function";
-  }
-
-  /** @param {Here} here @param {number} [heartbeatMs] */
-  constructor(here, heartbeatMs = HEARTBEAT_MS) {
-    this.#here = here;
-    this.#heartbeatMs = heartbeatMs;
-  }
-
-  /** Whether this tab leads the group *name*. @param {string} name */
-  leads(name) {
-    return this.isLeader && this.#group?.name === name;
-  }
-
-  get isLeader() {
-    return this.#group?.release != null;
-  }
-
-  get isFollower() {
-    return this.#group !== null && !this.isLeader;
-  }
-
-  /** Follow the leader of the group *name*, until this tab leads. @param {string} name */
-  async follow(name) {
-    if (this.#group?.name !== name) {
-      this.leave();
-      this.#group = new Group(name, this.#take);
-      this.#queue(this.#group);
-    }
-    this.#here.hear("role", "follower");
-    this.#ask();
-    this.#listen();
-    await this.#group.granted;
-  }
-
-  /** Neither lead nor follow any longer. */
-  leave() {
-    if (!this.#group) return;
-    this.#group.end();
-    this.#group = null;
-    this.#term = 0;
-    this.#listen();
-    this.#here.hear("role", "alone");
-  }
+  const isFollower = () => group && !group.release;
 
   /** As leader, tell the others. @param {string} event @param {any} [data] @param {string} [to] */
-  tell(event, data, to) {
-    if (!this.isLeader) return;
-    const { known, lastEventId: id } = this.#here;
-    this.#group?.channel.postMessage({ term: this.#term, view: known.view, id, event, data, to });
+  function tell(event, data, to) {
+    const { store, lastEventId: id } = stream;
+    if (group?.release) group.channel.postMessage({ term, view: store.known.view, id, event, data, to });
   }
 
   /** As follower, have the leader do something. @param {Partial<Asked>} what */
-  request(what) {
-    this.#group?.channel.postMessage({ from: this.#id, view: this.#here.view, ...what });
+  function request(what) {
+    group?.channel.postMessage({ from: me, view: stream.view, ...what });
   }
 
-  /** The page is looked at, or no longer. */
-  look() {
-    if (this.#group && !this.isLeader && !document.hidden) this.#ask();
-    this.#listen();
+  /** Ask for the leader's state, and from now on for a sign of life once a heartbeat. */
+  function ask() {
+    missed = 1;
+    clearInterval(timer);
+    timer = setInterval(beat, heartbeatMs);
+    stream.asking();
+    request({ isNew: true });
   }
 
-  /** @param {Group} group @param {boolean} [steal] */
-  async #queue(group, steal) {
-    const options = steal ? { steal } : { signal: group.waiting.signal };
+  function beat() {
+    if (!group || group.release || document.hidden) return;
+    if (missed > 1) {
+      group.waiting.abort();
+      queue(group, { steal: true });
+    } else {
+      if (missed++ > 0) stream.hear("connection", { state: "reconnecting", since: Date.now(), problem: null });
+      request({});
+    }
+  }
+
+  /** Neither lead nor follow any longer. */
+  function leave() {
+    if (!group) return;
+    const { waiting, channel, release } = group;
+    group = null;
+    term = 0;
+    clearInterval(timer);
+    waiting.abort();
+    channel.close();
+    release?.();
+    stream.hear("connection", { role: "alone" });
+  }
+
+  /** @param {string} name @returns {Group} */
+  function joined(name) {
+    const { promise: granted, resolve: grant } = Promise.withResolvers();
+    const mine = { name, channel: new BroadcastChannel(name), waiting: new AbortController(), granted, grant };
+    mine.channel.onmessage = ({ data }) => take(data);
+    queue(mine, { signal: mine.waiting.signal });
+    return mine;
+  }
+
+  /** @param {Group} mine @param {LockOptions} options */
+  async function queue(mine, options) {
     try {
-      await navigator.locks.request(group.name, options, () => this.#lead(group));
+      await navigator.locks.request(mine.name, options, () => mine === group && lead(mine));
     } catch {
       // Either this tab has left or stolen, and knows, or the lock was taken away from it.
-      if (group === this.#group && this.isLeader) {
-        this.leave();
-        this.#here.deposed();
+      if (mine === group && mine.release) {
+        leave();
+        stream.connection.reopen();
       }
     }
   }
 
-  /** @param {Group} group */
-  #lead(group) {
-    if (group !== this.#group) return;
-    const held = group.hold();
-    this.#term = Math.max(this.#term + 1, Date.now());
-    this.#listen();
-    this.#here.hear("role", "leader");
-    this.tell("lead");
-    return held;
-  }
-
-  #ask() {
-    this.#missed = 1;
-    this.#asked = performance.now();
-    this.request({ isNew: true });
-  }
-
-  #listen() {
-    clearInterval(this.#timer);
-    if (!this.#group || this.isLeader || document.hidden) return;
-    this.#timer = setInterval(() => this.#beat(this.#group), this.#heartbeatMs);
-  }
-
-  /** @param {Group | null} group */
-  #beat(group) {
-    if (!group) return;
-    if (this.#missed > 1) {
-      group.waiting.abort();
-      this.#queue(group, true);
-      return;
-    }
-    if (this.#missed++ > 0) {
-      this.#here.hear("connection", { state: "reconnecting", since: Date.now(), problem: null });
-    }
-    this.request({});
+  /** Keep the lock as long as what this gives is pending. @param {Group} mine */
+  function lead(mine) {
+    stream.hear("connection", { role: "leader" });
+    term = Math.max(term + 1, Date.now());
+    const { promise, resolve } = Promise.withResolvers();
+    mine.release = resolve;
+    mine.grant();
+    tell("lead");
+    return promise;
   }
 
   /** @param {Said | Asked} message */
-  #take = (message) => {
+  function take(message) {
     if ("from" in message) {
-      if (!this.isLeader) return;
-      this.#here.serve(message);
-      if (message.isNew) this.tell("state", this.#here.known, message.from);
-      else this.tell("pong");
-    } else if (!this.isLeader && message.term >= this.#term) {
-      this.#heed(message);
+      if (!group?.release) return;
+      stream.serve(message);
+      if (message.isNew) tell("state", stream.store.known, message.from);
+      else tell("pong");
+    } else if (isFollower() && message.term >= term) {
+      heed(message);
     }
-  };
+  }
 
   /** @param {Said} said */
-  #heed({ term, view, id, event, data, to }) {
+  function heed({ term: newest, view, id, event, data, to }) {
     // What was missed while the leader was silent is in its state.
-    const wasSilent = this.#missed > 1;
-    this.#term = term;
-    this.#missed = 0;
-    if (wasSilent && event !== "state") return this.#ask();
-    if (event === "lead") return this.request({});
-    if (event === "pong" || (to && to !== this.#id)) return;
-    if (event === "state") this.latencyMs = performance.now() - this.#asked;
+    const wasSilent = missed > 1;
+    term = newest;
+    missed = 0;
+    if (wasSilent && event !== "state") return ask();
+    if (event === "lead") return request({});
+    if (event === "pong" || (to && to !== me)) return;
     // One job would pass for all of them.
-    if (this.#here.view === "full" && view !== "full") return;
-    this.#here.hear(event, data, id);
-  }
-}
-
-/** The lock and the channel of one name. */
-class Group {
-  channel;
-  waiting = new AbortController();
-  /** @type {((value?: unknown) => void) | null} */
-  release = null;
-  /** @type {() => void} */
-  #grant = () => {};
-  /** @type {Promise<void>} */
-  granted = new Promise((resolve) => (this.#grant = resolve));
-
-  /** @param {string} name @param {(message: any) => void} take */
-  constructor(name, take) {
-    this.name = name;
-    this.channel = new BroadcastChannel(name);
-    this.channel.onmessage = ({ data }) => take(data);
+    if (stream.view !== "full" || view === "full") stream.hear(event, data, id);
   }
 
-  /** Keep the lock as long as what this gives is pending. */
-  hold() {
-    const held = new Promise((resolve) => (this.release = resolve));
-    this.#grant();
-    return held;
-  }
-
-  end() {
-    this.waiting.abort();
-    this.channel.close();
-    this.release?.();
-  }
+  return {
+    tell,
+    request,
+    leave,
+    isFollower,
+    /** Whether this tab leads the group *name*. @param {string} name */
+    leads: (name) => group?.name === name && group.release,
+    /** Follow the leader of the group *name*, until this tab leads. @param {string} name */
+    async follow(name) {
+      if (group?.name !== name) leave();
+      const mine = (group ??= joined(name));
+      stream.hear("connection", { role: "follower" });
+      ask();
+      await mine.granted;
+    },
+    /** The page is looked at, or no longer. */
+    look() {
+      if (isFollower() && !document.hidden) ask();
+    },
+  };
 }

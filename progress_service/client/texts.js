@@ -8,6 +8,7 @@ import { known } from "./languages.js";
 /** @import {Phrase, Words} from "./languages.js" */
 /** @import {Job, ProgressState} from "./types.d.ts" */
 /** @typedef {Record<string, number | string>} Values */
+/** @typedef {Awaited<ReturnType<typeof languageOf>>} Language */
 
 /** @type {Words} */
 export const english = {
@@ -42,6 +43,11 @@ export const english = {
   soon: "a few seconds left",
   left: "about {time} left",
   leftRange: "{time} left",
+
+  started: "{label} has started",
+  reached: "{label}: {percentage}",
+  ended: "{label}: {status}, {count}",
+  others: "and {n} more",
 };
 
 /** What to call what was asked of a job. */
@@ -51,84 +57,67 @@ const UNITS = /** @type {const} */ (["second", "minute", "hour"]);
 /** English words of a part that is not on every page. @param {Record<string, Phrase>} words */
 export const learn = (words) => void Object.assign(english, words);
 
-/** The language of a page's tag, once its words are there. @param {string} tag */
-export async function languageOf(tag) {
-  if (/^de\b/i.test(tag) && !known.has("de")) known.set("de", (await import("./texts-de.js")).german);
-  return new Language(tag);
-}
-
-/** One language, spoken: words, with numbers and times as they are written in it. */
-export class Language {
-  #words;
-  #number;
-  #percent;
-  #plural;
+/**
+ * One language, spoken: words, with numbers and times as they are written in it.
+ * @param {string} asked The language that is wanted (BCP 47); English if nobody knows its words.
+ */
+export async function languageOf(asked) {
+  const lower = asked.toLowerCase();
+  const [base] = lower.split("-");
+  if (base === "de" && !known.has(base)) known.set(base, (await import("./texts-de.js")).german);
+  const words = known.get(lower) ?? known.get(base);
+  const tag = words ? asked : "en";
   /** @type {Intl.NumberFormat[]} */
-  #units = [];
-  /** @type {string} */
-  tag;
-
-  /** @param {string} asked The language that is wanted; English if nobody knows its words. */
-  constructor(asked) {
-    const tag = asked.toLowerCase();
-    const words = known.get(tag) ?? known.get(tag.split("-")[0]);
-    this.#words = words ?? english;
-    this.tag = words ? asked : "en";
-    this.#number = new Intl.NumberFormat(this.tag, { maximumSignificantDigits: 15 });
-    this.#percent = new Intl.NumberFormat(this.tag, { style: "percent" });
-    this.#plural = new Intl.PluralRules(this.tag);
-  }
+  const units = [];
+  const number = new Intl.NumberFormat(tag);
+  const percent = new Intl.NumberFormat(tag, { style: "percent" });
+  const plural = new Intl.PluralRules(tag);
 
   /**
    * A phrase, with its `{…}` filled in.
    * @param {string} name @param {Values} [values]
    * @returns {string}
    */
-  say(name, values = {}) {
-    const phrase = this.#words[name] ?? english[name] ?? name;
-    const text =
-      typeof phrase === "string" ? phrase : (phrase[this.#plural.select(Number(values.n))] ?? phrase.other);
+  function say(name, values = {}) {
+    const phrase = words?.[name] ?? english[name] ?? name;
+    const text = typeof phrase === "string" ? phrase : (phrase[plural.select(Number(values.n))] ?? phrase.other);
     return (text ?? name).replace(/{(\w+)}/g, (_, key) => {
       const value = values[key] ?? "";
-      return typeof value === "number" ? this.#number.format(value) : value;
+      return typeof value === "number" ? number.format(value) : value;
     });
   }
 
-  /** @param {number} percentage */
-  percentage(percentage) {
-    return this.#percent.format(percentage / 100);
-  }
-
-  /** How many are done, of how many if that is known. @param {{total: number, completed: number}} progress */
-  count({ total, completed }) {
-    return total > 0
-      ? this.say("contactsOf", { done: completed, n: total })
-      : this.say("contacts", { n: completed });
-  }
-
-  /** The time left, between *low* and *high* seconds. @param {number} low @param {number} high */
-  left(low, high) {
-    if (high < 10) return this.say("soon");
-    const size = high < 60 ? 0 : high < 3600 ? 1 : 2;
-    const [from, to] = [low, high].map((seconds) =>
-      Math.max(0.5, Math.round((seconds * 2) / 60 ** size) / 2),
-    );
-    const unit = this.unit(size);
-    const [a, b] = size === 2 ? [from, to] : [Math.max(1, Math.round(from)), Math.round(to)];
-    return a === b
-      ? this.say("left", { time: unit.format(b) })
-      : this.say("leftRange", { time: unit.formatRange?.(a, b) ?? unit.format(b) });
-  }
-
   /** Numbers of seconds, minutes or hours. @param {number} size 0, 1 or 2. */
-  unit(size) {
-    return (this.#units[size] ??= new Intl.NumberFormat(this.tag, {
+  const unit = (size) =>
+    (units[size] ??= new Intl.NumberFormat(tag, {
       style: "unit",
       unit: UNITS[size],
       unitDisplay: "short",
       maximumFractionDigits: size && size - 1,
     }));
-  }
+
+  return {
+    tag,
+    say,
+    unit,
+    /** @param {number} percentage */
+    percentage: (percentage) => percent.format(percentage / 100),
+    /** How many are done, of how many if that is known. @param {{total: number, completed: number}} progress */
+    count: ({ total, completed }) =>
+      total > 0 ? say("contactsOf", { done: completed, n: total }) : say("contacts", { n: completed }),
+    /** The time left, between *low* and *high* seconds. @param {number} low @param {number} high */
+    left(low, high) {
+      if (high < 10) return say("soon");
+      const size = high < 60 ? 0 : high < 3600 ? 1 : 2;
+      const step = size === 2 ? 0.5 : 1;
+      const [from, to] = [low, high].map((seconds) =>
+        Math.max(step, Math.round(seconds / 60 ** size / step) * step),
+      );
+      return from === to
+        ? say("left", { time: unit(size).format(to) })
+        : say("leftRange", { time: unit(size).formatRange?.(from, to) ?? unit(size).format(to) });
+    },
+  };
 }
 
 /**

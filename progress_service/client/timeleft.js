@@ -38,17 +38,14 @@ export class Countdown {
 
 /** The time left of one job, as a range where the service is unsure. */
 export class TimeLeft {
-  #low = new Countdown();
-  #middle = new Countdown();
-  #high = new Countdown();
+  /** The least, the likely and the most. */
+  #ends = [new Countdown(), new Countdown(), new Countdown()];
 
   /** @param {Job} job @param {number} now */
   hear({ eta_seconds, eta_range }, now) {
     if (eta_seconds === null) return;
     const [low, high] = eta_range ?? [eta_seconds, eta_seconds];
-    this.#low.hear(low, now);
-    this.#middle.hear(eta_seconds, now);
-    this.#high.hear(high, now);
+    [low, eta_seconds, high].forEach((seconds, index) => this.#ends[index].hear(seconds, now));
   }
 
   /**
@@ -59,7 +56,7 @@ export class TimeLeft {
    */
   text({ status, requested, stalled, eta_seconds }, language, now) {
     if (status !== "running" || requested || stalled || eta_seconds === null) return "";
-    const [low, middle, high] = [this.#low, this.#middle, this.#high].map((each) => each.left(now));
+    const [low, middle, high] = this.#ends.map((each) => each.left(now));
     return high >= 60 && high > low * UNSURE ? language.left(low, high) : language.left(middle, middle);
   }
 }

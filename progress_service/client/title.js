@@ -2,7 +2,7 @@
 
 import { isCurrent, isFinished } from "./store.js";
 
-/** @import {Follower, Host} from "./element.js" */
+/** @import {Follower, Host} from "./session.js" */
 
 /** The title as the page wants it, and as it was made of it here. */
 let own = "";

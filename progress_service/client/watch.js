@@ -7,185 +7,166 @@
  * document, or come to life one after the other, cost no second connection.
  */
 
-import { CommandFailed, history, send } from "./commands.js";
-import { Connection } from "./connection.js";
 import { isCurrent, isFinished, latestJob, NOTHING_KNOWN, Store } from "./store.js";
-import { Tabs } from "./tabs.js";
+import { CommandFailed, history, send } from "./commands.js";
+import { connect } from "./connection.js";
+import { gather } from "./tabs.js";
 
-/** @import {Command, GetToken, HistoryQuery, StreamEvent, Watch, WatchOptions} from "./types.d.ts" */
+/** @import {Act, Command, Debug, GetToken, HistoryQuery, StreamEvent, View, Watch, WatchOptions} from "./types.d.ts" */
+/** @import {Connection} from "./connection.js" */
 /** @import {Asked} from "./tabs.js" */
+
+/**
+ * One user's stream, as the modules that make it up see it.
+ * @typedef {object} Stream
+ * @property {string} base Address of the service, ending in a slash.
+ * @property {string} key The same, with what the page calls the user.
+ * @property {GetToken | null} getToken Asked at every attempt. Without it the cookie counts.
+ * @property {View} view How much of the jobs is needed here.
+ * @property {Store} store
+ * @property {Connection} connection
+ * @property {string} lastEventId
+ * @property {() => void} asking The service, or the tab that leads, is being asked for its state.
+ * @property {(event: string, data: any, id?: string) => void} hear Take what the service says, or the tab that
+ * leads, or a change here.
+ * @property {(asked: Asked) => void} serve As leader, do what a follower asks for.
+ */
 
 /** Where this module was loaded from is where the service is, unless somebody says otherwise. */
 const HOME = new URL("..", import.meta.url).href;
 
 export { CommandFailed, isCurrent, isFinished, latestJob, NOTHING_KNOWN, Store };
 
-/** @type {Map<string, Shared>} */
-const shared = new Map();
+/**
+ * What is watched. A page may have this module more than once, in a bundle of its own and with the element: all
+ * of them share it.
+ * @type {Map<string, ReturnType<typeof share>>}
+ */
+const shared = (/** @type {any} */ (globalThis)[Symbol.for("enrichment-progress 1")] ??= new Map());
 
 /**
  * Begin to watch a user's jobs. `getSnapshot` and `subscribe` are those of a store; `release` ends it.
  * @param {WatchOptions} options
  * @returns {Watch}
  */
-export function watch({ userId, src = null, compact = false, getToken = null, heartbeatMs }) {
-  const base = new URL(src === null ? HOME : src.replace(/\/*$/, "/"), document.baseURI).href;
-  const key = JSON.stringify([base, userId]);
-  const stream = shared.get(key) ?? new Shared(key, base, userId, heartbeatMs);
-  const { getSnapshot, subscribe } = stream.store;
-  const watcher = { compact };
-  stream.add(watcher);
-  if (getToken) stream.useToken(getToken);
-  return {
-    getSnapshot,
-    subscribe,
-    useToken: (get) => stream.useToken(get),
-    retry: () => stream.connection.reopen(),
-    release: () => stream.remove(watcher),
-    pause: (id) => stream.command(id, "pause"),
-    resume: (id) => stream.command(id, "resume"),
-    cancel: (id) => stream.command(id, "cancel"),
-    history: (query) => stream.history(query),
-    debug: stream.debug(),
-  };
+export function watch({ userId, src, compact = false, getToken, heartbeatMs }) {
+  const base = new URL(src?.replace(/\/*$/, "/") ?? HOME, document.baseURI).href;
+  const key = `${base} ${userId}`;
+  const stream = shared.get(key) ?? share(base, key, heartbeatMs);
+  shared.set(key, stream);
+  const release = stream.join(!compact);
+  if (getToken) stream.watch.useToken(getToken);
+  return { ...stream.watch, release };
 }
 
-/** One user's state on this page, and where it comes from: the service, or the tab that leads. */
-class Shared {
-  store = new Store();
-  connection;
-  #key;
-  #base;
-  /** @type {Set<{compact: boolean}>} */
-  #watchers = new Set();
+/**
+ * One user's state on this page, and where it comes from: the service, or the tab that leads.
+ * @param {string} base @param {string} key @param {number} [heartbeatMs]
+ */
+function share(base, key, heartbeatMs) {
+  const store = new Store();
+  const watchers = new Set();
   /** @type {Set<(event: StreamEvent) => void>} */
-  #logs = new Set();
-  #needsAll = false;
-  #isSettling = false;
+  const logs = new Set();
+  let needsAll = false;
+  let isSettling = false;
+  let askedAt = 0;
+  /** @type {number | null} */
+  let latencyMs = null;
 
-  /** @param {string} key @param {string} base @param {string} userId @param {number} [heartbeatMs] */
-  constructor(key, base, userId, heartbeatMs) {
-    this.#key = key;
-    this.#base = base;
-    this.connection = new Connection(base, userId, this.#take);
-    if (Tabs.arePossible()) this.connection.tabs = new Tabs(this, heartbeatMs);
-    shared.set(key, this);
-  }
+  const stream = /** @type {Stream} */ ({
+    base,
+    key,
+    getToken: null,
+    view: "compact",
+    store,
+    lastEventId: "",
+    asking() {
+      askedAt = performance.now();
+      latencyMs = null;
+    },
+    hear(event, data, id) {
+      if (id !== undefined) {
+        stream.lastEventId = id;
+        latencyMs ??= performance.now() - askedAt;
+      }
+      store.apply(event, data);
+      const { connection, view } = store.known;
+      // Those who needed everything need it still when this tab leads.
+      if (view === "full") stream.view = view;
+      tabs?.tell(event, data);
+      const from = connection.role === "follower" ? "tab" : "stream";
+      for (const log of logs) log({ event, data, from, lastEventId: stream.lastEventId });
+    },
+    serve({ view, isNew, act }) {
+      if (view === "full") connection.open(view);
+      if (act) connection[act]();
+      // Whoever comes has just heard from the service.
+      else if (isNew) connection.nudge();
+    },
+  });
+  // Tabs find each other in a secure context only.
+  const tabs = navigator.locks ? gather(stream, heartbeatMs) : undefined;
+  const connection = (stream.connection = connect(stream, tabs));
 
-  /**
-   * What a debug panel shows and does. It acts on the stream, whichever tab has it.
-   * @returns {Watch["debug"]}
-   */
-  debug() {
-    const { connection } = this;
-    /** @param {"drop" | "stall" | "endToken"} act */
-    const action = (act) => () =>
-      connection.isFollower ? connection.tabs?.request({ act }) : connection[act]();
-    return {
-      status: () => {
-        const { latencyMs = null } = (connection.isFollower && connection.tabs) || connection;
-        return { lastEventId: connection.lastEventId, latencyMs };
-      },
-      listen: (listener) => {
-        this.#logs.add(listener);
-        return () => void this.#logs.delete(listener);
-      },
-      drop: action("drop"),
-      stall: action("stall"),
-      endToken: action("endToken"),
-    };
-  }
-
-  /** @param {{compact: boolean}} watcher */
-  add(watcher) {
-    this.#watchers.add(watcher);
-    this.#needsAll ||= !watcher.compact;
-    this.#settle();
-  }
-
-  /** @param {{compact: boolean}} watcher */
-  remove(watcher) {
-    this.#watchers.delete(watcher);
-    this.#settle();
-  }
-
-  /**
-   * A first source of tokens replaces the cookie at once, another one from the next attempt on.
-   * @param {GetToken} getToken
-   */
-  useToken(getToken) {
-    const isFirst = this.connection.getToken === null;
-    this.connection.getToken = getToken;
-    if (isFirst) this.connection.reopen();
-  }
-
-  /** @param {string} id @param {Command} command */
-  async command(id, command) {
-    await send(this.#base, this.connection.getToken, id, command, this.store.ask(id, command));
-  }
-
-  /** @param {HistoryQuery} [query] */
-  async history(query) {
-    return history(this.#base, this.connection.getToken, query);
-  }
-
-  // What other tabs see of this one.
-
-  get view() {
-    return this.connection.view;
-  }
-
-  get lastEventId() {
-    return this.connection.lastEventId;
-  }
-
-  get known() {
-    return this.store.known;
-  }
-
-  /** What the leader says. @param {string} event @param {any} data @param {string} [id] */
-  hear(event, data, id) {
-    if (id !== undefined) this.connection.lastEventId = id;
-    // Those who needed everything need it still when this tab leads.
-    if (this.known.view === "full") this.connection.view = "full";
-    this.#note(event, data, "tab");
-  }
-
-  /** As leader, do what a follower asks for. @param {Asked} asked */
-  serve({ view, isNew, act }) {
-    if (view === "full") this.connection.open(view);
-    if (act) this.connection[act]();
-    // Whoever comes has just heard from the service.
-    else if (isNew) this.connection.nudge();
-  }
-
-  /** The lock was taken away: another tab leads. */
-  deposed() {
-    this.connection.reopen();
-  }
-
-  /** @param {string} event @param {any} data */
-  #take = (event, data) => {
-    this.#note(event, data, "stream");
-    this.connection.tabs?.tell(event, data);
-  };
-
-  /** @param {string} event @param {any} data @param {StreamEvent["from"]} from */
-  #note(event, data, from) {
-    this.store.apply(event, data);
-    const { lastEventId } = this.connection;
-    for (const log of this.#logs) log({ at: Date.now(), event, data, from, lastEventId });
-  }
-
-  #settle() {
-    if (this.#isSettling) return;
-    this.#isSettling = true;
+  function settle() {
+    if (isSettling) return;
+    isSettling = true;
     queueMicrotask(() => {
-      this.#isSettling = false;
-      const { connection } = this;
-      if (this.#watchers.size > 0) return connection.open(this.#needsAll ? "full" : connection.view);
+      isSettling = false;
+      if (watchers.size > 0) return connection.open(needsAll ? "full" : stream.view);
       connection.close();
-      shared.delete(this.#key);
+      shared.delete(key);
     });
   }
+
+  /** @param {Act} act */
+  const disturb = (act) => () => (tabs?.isFollower() ? tabs.request({ act }) : connection[act]());
+  /** @param {Command} command */
+  const asked = (command) => (/** @type {string} */ id) =>
+    send(base, stream.getToken, id, command, store.ask(id, command));
+
+  return {
+    /** @param {boolean} isForAll Whether one job is not enough. */
+    join(isForAll) {
+      const watcher = {};
+      watchers.add(watcher);
+      needsAll ||= isForAll;
+      settle();
+      return () => {
+        watchers.delete(watcher);
+        settle();
+      };
+    },
+    watch: {
+      getSnapshot: store.getSnapshot,
+      subscribe: store.subscribe,
+      /**
+       * A first source of tokens replaces the cookie at once, another one from the next attempt on.
+       * @param {GetToken} getToken
+       */
+      useToken(getToken) {
+        const isFirst = !stream.getToken;
+        stream.getToken = getToken;
+        if (isFirst) connection.reopen();
+      },
+      retry: connection.reopen,
+      pause: asked("pause"),
+      resume: asked("resume"),
+      cancel: asked("cancel"),
+      /** @param {HistoryQuery} [query] */
+      history: (query) => history(base, stream.getToken, query),
+      /** @type {Debug} It acts on the stream, whichever tab has it. */
+      debug: {
+        status: () => ({ lastEventId: stream.lastEventId, latencyMs }),
+        listen(listener) {
+          logs.add(listener);
+          return () => void logs.delete(listener);
+        },
+        drop: disturb("drop"),
+        stall: disturb("stall"),
+        endToken: disturb("endToken"),
+      },
+    },
+  };
 }

@@ -29,6 +29,19 @@ async def test_before_the_first_answer_it_is_connecting(page: Page, feed: Script
     await expect(part(page, "empty")).to_have_text("No jobs are running")
 
 
+async def test_a_page_with_the_element_and_the_store_has_one_stream(page: Page, feed: ScriptedFeed) -> None:
+    """Each has a copy of the store, and over plain HTTP nothing but the page itself could tell them so."""
+    await show(page, feed)
+    await expect(part(page, "word")).to_have_text("Live")
+    role = await page.evaluate(
+        """async () => {
+          const { watch } = await import("/client/watch.js");
+          return watch({ userId: "u" }).getSnapshot().connection.role;
+        }"""
+    )
+    assert (role, feed.opened) == ("leader", 1)
+
+
 async def test_it_comes_back_by_itself_and_shows_what_is_now(page: Page, feed: ScriptedFeed) -> None:
     """After a restart of the service every page would have to be reloaded."""
     feed.first["full"] = snapshot_view(job_view(completed=20))

@@ -35,7 +35,7 @@ def made_from_these_sources(feed: ScriptedFeed) -> None:
     feed.first = {"full": snapshot_view(job_view()), "compact": compact_view(job_view())}
 
 
-@pytest.mark.parametrize(("element", "kilobytes_max"), [(LINE, 13.5), (CARD, 17.5)], ids=["line", "card"])
+@pytest.mark.parametrize(("element", "kilobytes_max"), [(LINE, 10), (CARD, 14.25)], ids=["line", "card"])
 async def test_the_element_is_small(
     page: Page, feed: ScriptedFeed, element: str, kilobytes_max: float
 ) -> None:
@@ -51,7 +51,7 @@ async def test_the_headless_store_is_small(page: Page, feed: ScriptedFeed) -> No
     """Who draws by themselves pays for nothing else."""
     await watch(page, feed.base)
     await page.evaluate("lives().then(() => watched.release())")
-    await held(page, "the headless store with the shared connection and commands", 4.8)
+    await held(page, "the headless store with the shared connection and commands", 4)
 
 
 async def test_the_react_side_is_small(page: Page, feed: ScriptedFeed) -> None:

@@ -47,6 +47,7 @@ async def test_it_speaks_seldom_and_of_what_matters(page: Page, feed: ScriptedFe
     await page.clock.install()
     await show(page, feed, CARD + LINE)
     await expect(page.get_by_role("status")).to_have_count(2)
+    await feed.until(lambda: feed.open_streams == 1)
     await _listen(page)
     for completed in range(0, 201, 2):
         status = "completed" if completed == 200 else "running"

@@ -6,7 +6,6 @@ whether the types are right.
 
 import argparse
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -14,41 +13,11 @@ import tempfile
 from pathlib import Path
 
 from progress_service.api.client import CLIENT_FOLDER, SMALL, digest_of_sources
-from tests.npm.node import esbuild, run
+from tests.npm.node import run
+from tests.npm.small import make_small
 
-ENTRIES = ("enrichment-progress-bar.js", "element.js", "watch.js", "react.js")
-HEADLESS = ("watch.js", "connection.js", "tabs.js", "commands.js", "requests.js", "store.js")
 TYPES = "types"
-STYLES = re.compile(r"/\* css \*/ `[^`]*`")
 PROJECT = Path(__file__).parent / "tsconfig.json"
-
-
-def make_small(folder: Path) -> None:
-    """Bundle the sources into *folder*: one file for each entry, and chunks for what they share."""
-    with tempfile.TemporaryDirectory() as name:
-        sources = Path(name)
-        for path in CLIENT_FOLDER.glob("*.js"):
-            text = STYLES.sub(lambda found: tight(found[0]), path.read_text("utf-8"))
-            if path.name not in HEADLESS:
-                # What `watch.js` gives on comes from there, so that all of it stays in one chunk.
-                text = text.replace('from "./store.js"', 'from "./watch.js"')
-            (sources / path.name).write_text(text, "utf-8")
-        _bundle(sources, folder)
-    names = sorted(path.name for path in folder.iterdir())
-    made = {"sources": digest_of_sources(CLIENT_FOLDER), "files": names}
-    (folder / "made.json").write_text(json.dumps(made, indent=2) + "\n", "utf-8")
-
-
-def tight(css: str) -> str:
-    """A stylesheet without the space that only people need. A bundler leaves a text within a script alone."""
-    css = re.sub(r"/\*.*?\*/", "", css.removeprefix("/* css */"), flags=re.DOTALL)
-    css = re.sub(r"\s*([{};,>])\s*", r"\1", re.sub(r"\s+", " ", css))
-    return re.sub(r"(?<=[ (,:])0(\.\d)", r"\1", css.replace(";}", "}").replace(": ", ":"))
-
-
-def _bundle(sources: Path, folder: Path) -> None:
-    options = ("--bundle", "--splitting", "--format=esm", "--minify", "--target=es2023", "--external:react")
-    esbuild(*ENTRIES, *options, "--chunk-names=[name]-[hash]", f"--outdir={folder}", cwd=sources)
 
 
 def make_manifest(folder: Path) -> None:
@@ -77,7 +46,10 @@ def make_types(folder: Path) -> None:
 
 def make(folder: Path) -> None:
     """Make everything that is made, in *folder*."""
-    make_small(folder / SMALL)
+    sources = {path.name: path.read_text("utf-8") for path in CLIENT_FOLDER.glob("*.js")}
+    names = make_small(sources, folder / SMALL)
+    made = {"sources": digest_of_sources(CLIENT_FOLDER), "files": names}
+    (folder / SMALL / "made.json").write_text(json.dumps(made, indent=2) + "\n", "utf-8")
     make_types(folder / TYPES)
     make_manifest(folder)
 

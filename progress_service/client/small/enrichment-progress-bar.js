@@ -1,1 +1,1 @@
-import{a as e}from"./chunk-SUDQBHPV.js";import"./chunk-GPDSJRK4.js";import"./chunk-6BMNFQT4.js";import"./chunk-TA23SUL2.js";var r="enrichment-progress-bar";customElements.get(r)||customElements.define(r,e);export{e as EnrichmentProgressBar};
+import{EnrichmentProgressBar as e}from"./element.js";var r="enrichment-progress-bar";customElements.get(r)||customElements.define(r,e);export{e as EnrichmentProgressBar};

@@ -13,4 +13,4 @@ export type Batch = {
     failed: number;
 };
 import type { Job } from "./types.d.ts";
-import type { Host } from "./element.js";
+import type { Host } from "./session.js";

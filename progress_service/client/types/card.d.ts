@@ -1,11 +1,8 @@
-export class View {
-    static styles: CSSStyleSheet[];
-    /** @param {Host} host */
-    constructor(host: Host);
+/** @param {Host} host */
+export function view(host: Host): {
     element: HTMLElement;
-    /** @param {ProgressState} state @param {number} now */
-    render(state: ProgressState, now: number): void;
-    #private;
-}
+    render: (state: ProgressState, now: number) => void;
+};
+export const sheets: CSSStyleSheet[];
+import type { Host } from "./session.js";
 import type { ProgressState } from "./types.d.ts";
-import type { Host } from "./element.js";

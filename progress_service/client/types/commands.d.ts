@@ -18,11 +18,11 @@ export function history(base: string, getToken: GetToken | null, query?: History
 /** What a person asked for was not done. `problem` says why. */
 export class CommandFailed extends Error {
     /**
-     * @param {Problem | null} problem Null if the service could not be reached.
+     * @param {Problem | undefined} problem There is none if the service could not be reached.
      * @param {Command | "history"} command
      * @param {string | null} [jobId]
      */
-    constructor(problem: Problem | null, command: Command | "history", jobId?: string | null);
+    constructor(problem: Problem | undefined, command: Command | "history", jobId?: string | null);
 }
 import type { GetToken } from "./types.d.ts";
 import type { Command } from "./types.d.ts";

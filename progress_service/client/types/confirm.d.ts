@@ -5,6 +5,6 @@ export class Panel {
     render(): void;
     #private;
 }
-import type { Host } from "./element.js";
+import type { Host } from "./session.js";
 import type { Job } from "./types.d.ts";
-import type { Command } from "./element.js";
+import type { Command } from "./types.d.ts";

@@ -4,4 +4,4 @@
  * @returns {Watch}
  */
 export function play(name: string): Watch;
-import type { Watch } from "./element.js";
+import type { Watch } from "./session.js";

@@ -1,3 +1,4 @@
+/** @import {Command, GetToken} from "./types.d.ts" */
 /**
  * Live progress of a user's jobs.
  *
@@ -44,40 +45,5 @@ export class EnrichmentProgressBar extends Attributes {
     attributeChangedCallback(): void;
     #private;
 }
-export type Command = "pause" | "resume" | "cancel";
-/**
- * A scene has its
- * own clock.
- */
-export type Watch = Omit<Watched, "debug"> & {
-    debug?: Watched["debug"];
-    now?: () => number;
-};
-export type Change = readonly [job: Job, before: Job | null];
-/**
- * What follows the jobs besides the view. It hears every change, also while the page is hidden.
- */
-export type Follower = (changes: readonly Change[], state: ProgressState) => void;
-export type Load = () => Promise<{
-    follow: (host: Host) => Follower;
-}>;
-/**
- * What the parts know of the element that they belong to. `act` asks something of a job, and gives what there
- * is to say when that is refused; `announce` says it to those who listen; `signal` ends all.
- */
-export type Host = {
-    element: EnrichmentProgressBar;
-    root: ShadowRoot;
-    language: Language;
-    watch: Watch | null;
-    signal: AbortSignal;
-    renderSoon: () => void;
-    act: (command: Command, job: Job) => Promise<string>;
-    announce: (text: string) => void;
-};
 import { Attributes } from "./attributes.js";
 import type { GetToken } from "./types.d.ts";
-import type { Watch as Watched } from "./types.d.ts";
-import type { Job } from "./types.d.ts";
-import type { ProgressState } from "./types.d.ts";
-import type { Language } from "./texts.js";

@@ -1,3 +1,3 @@
 /** Show the history below *opener*, or take it away again. @param {HTMLElement} opener @param {Host} host */
 export function toggleHistory(opener: HTMLElement, host: Host): void;
-import type { Host } from "./element.js";
+import type { Host } from "./session.js";

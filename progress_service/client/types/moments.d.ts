@@ -4,8 +4,8 @@
  * @param {Language} language
  */
 export function clock(seconds: number, language: Language): any;
-/** @param {number} perSecond @param {Language} language */
-export function rate(perSecond: number, language: Language): string;
+/** Nothing for what is unknown or 0. @param {number | null} perSecond @param {Language} language */
+export function rate(perSecond: number | null, language: Language): string;
 export function time(milliseconds: number, { tag }: Language): string;
 export type DurationFormat = {
     format(duration: {

@@ -1,4 +1,4 @@
 /** @param {Host} host @returns {Follower} */
 export function follow(host: Host): Follower;
-import type { Host } from "./element.js";
-import type { Follower } from "./element.js";
+import type { Host } from "./session.js";
+import type { Follower } from "./session.js";

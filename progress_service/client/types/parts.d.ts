@@ -8,47 +8,40 @@ export function make(tag: string, part: string, ...children: (Node | string)[]):
 /**
  * Set a text, and leave the document alone when it is there already.
  * @param {Element} element
- * @param {string} text
+ * @param {string | false | null | undefined} text
  */
-export function write(element: Element, text: string): void;
+export function write(element: Element, text: string | false | null | undefined): void;
 /**
- * Set an attribute, or remove it by null, if it is not so already.
+ * Set attributes where they are not so already: to "" by true, and away by null, false or "".
  * @param {Element} element
- * @param {string} name
- * @param {string | null} value
+ * @param {Record<string, string | boolean | null | undefined>} attributes
  */
-export function mark(element: Element, name: string, value: string | null): void;
+export function mark(element: Element, attributes: Record<string, string | boolean | null | undefined>): void;
 /**
- * A stylesheet for what is in the same shadow root as *element*.
- * @param {Element} element
- * @param {CSSStyleSheet} sheet
+ * A picture beside a text that says the same, so it is silent.
+ * @param {string} [name]
  */
-export function adopt(element: Element, sheet: CSSStyleSheet): void;
-/**
- * A button: its parts are those given, and `button`.
- * @param {string} part
- * @param {() => void} act
- * @param {...(Node | string)} children
- */
-export function button(part: string, act: () => void, ...children: (Node | string)[]): HTMLButtonElement;
-/** A picture beside a text that says the same, so it is silent. */
-export class Icon {
-    /** @param {string} [name] */
-    constructor(name?: string);
+export function icon(name?: string): {
     element: SVGSVGElement;
-    /** @param {string} name Of a status, an action or a state of the connection. */
-    show(name: string): void;
-    #private;
-}
+    show: (name: string) => void;
+};
 /** The bar itself: what is done, and behind it what failed. */
-export class Bar {
+export function bar(): {
     element: HTMLElement;
     /** @param {Job} job @param {Language} language @param {boolean} isCurrent */
     show(job: Job, language: Language, isCurrent: boolean): void;
-    #private;
-}
+};
+/**
+ * What each icon shows, in a box of 16 by 16. A shape of its own for each, since colour alone says nothing to
+ * many.
+ * @type {Record<string, string>}
+ */
+export const SHAPES: Record<string, string>;
+export function spans(...parts: string[]): HTMLElement[];
 export function statusLook({ status, stalled }: Job): import("./types.d.ts").Status | "stalled";
 export function labelOf({ label }: Job, language: Language): string;
+export function failuresOf({ progress: { failed } }: Job, language: Language): string;
+export function percentageOf({ progress, percentage }: Job, language: Language): string;
 import type { Job } from "./types.d.ts";
 import type { Language } from "./texts.js";
 export { sheet, styles } from "./styles.js";

@@ -150,12 +150,14 @@ export interface HistoryPage {
 
 /** One event, as it came from the stream or from the tab that leads. */
 export interface StreamEvent {
-  readonly at: number;
   readonly event: string;
   readonly data: any;
   readonly from: "stream" | "tab";
   readonly lastEventId: string;
 }
+
+/** How a debug panel disturbs the stream. */
+export type Act = "drop" | "stall" | "endToken";
 
 /** What a debug panel needs. The actions are on the real stream, whichever tab has it. */
 export interface Debug {
@@ -168,4 +170,28 @@ export interface Debug {
   stall(): void;
   /** The service refuses the stream as it does when a token has ended. */
   endToken(): void;
+}
+
+/** The element's properties that say the same as its attributes. They come from a table. */
+declare module "./attributes.js" {
+  interface Attributes {
+    /** Names the user; null watches nobody. What is shown is decided by the credential alone. */
+    userId: string | null;
+    /** The address of the service; null is where this module came from. */
+    src: string | null;
+    /** `light`, `dark` or `system`; null follows the `color-scheme` of the page. */
+    theme: string | null;
+    /** A scene that plays without a service; "" is a job from its start to its end. */
+    demo: string | null;
+    /** One line instead of a card. */
+    compact: boolean;
+    /** Whether the line keeps its place while there is nothing to show. */
+    reserve: boolean;
+    /** Whether the card offers the jobs that have ended. */
+    history: boolean;
+    /** Whether people may be notified when a job ends. */
+    notify: boolean;
+    /** Whether the title of the page shows the percentage. */
+    titleProgress: boolean;
+  }
 }

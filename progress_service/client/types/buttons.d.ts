@@ -1,0 +1,13 @@
+/**
+ * A button: its parts are those given, and `button`.
+ * @param {string} part
+ * @param {() => void} act
+ * @param {...(Node | string)} children
+ */
+export function button(part: string, act: () => void, ...children: (Node | string)[]): HTMLButtonElement;
+/**
+ * A stylesheet for what is in the same shadow root as *element*.
+ * @param {Element} element
+ * @param {CSSStyleSheet} sheet
+ */
+export function adopt(element: Element, sheet: CSSStyleSheet): void;

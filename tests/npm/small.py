@@ -1,0 +1,126 @@
+"""The client's small form: the sources bundled into a file for each page's need, and shortened.
+
+A page with the headless store loads one file. So does a page with a line, and a page with a card loads a
+second one: compression gains little from many small files. Everything else takes what it needs from these
+two, where a bundler left to itself would make a file for each set of modules that are shared.
+"""
+
+import re
+import string
+import tempfile
+import zlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.npm.node import esbuild, run
+
+# What a page with the headless store loads, and what a page with the element loads. What is in one file of a
+# group is not in the next.
+HEADLESS = ("watch.js", "react.js")
+ELEMENT = ("element.js", "card.js", "enrichment-progress-bar.js")
+
+_IMPORTED = re.compile(r'from "\./([\w-]+\.js)";')
+_NAMED = re.compile(r'^(?:im|ex)port \{([^}]*)\} from "\./([\w-]+\.js)";$', re.MULTILINE)
+_LATE = re.compile(r'import\("\./([\w-]+\.js)"\)')
+_STYLES = re.compile(r"/\* css \*/ `[^`]*`")
+
+Texts = Mapping[str, str]
+Files = Mapping[str, list[str]]
+
+
+def make_small(texts: Texts, folder: Path) -> list[str]:
+    """Make the sources small, and write what becomes of them into *folder*; the names of the files."""
+    late = sorted({name for text in texts.values() for name in _LATE.findall(text)} - {*ELEMENT})
+    groups = [modules_of_files(texts, entries) for entries in (HEADLESS, (*ELEMENT, *late))]
+    names = sorted(file for files in groups for file in files)
+    texts = _with_tight_styles(texts)
+    options = ("--bundle", "--format=esm", "--minify", "--target=es2023", f"--outdir={folder}")
+    for files in groups:
+        with tempfile.TemporaryDirectory() as name:
+            # The sources are in a folder below, so that no file's own entry passes for one of the others.
+            sources = Path(name) / "sources"
+            sources.mkdir()
+            for module, text in _divided(texts, files).items():
+                (sources / module).write_text(text, "utf-8")
+            entries = (f"sources/{file}" for file in files)
+            others = ("react", *(f"./{file}" for file in (*files, *ELEMENT)))
+            esbuild(*entries, *options, *(f"--external:{other}" for other in others), cwd=Path(name))
+    for name in names:
+        path = folder / name
+        run("terser/bin/terser", path, "--module", "--compress", "passes=3", "--mangle", "--output", path)
+    return names
+
+
+def modules_of_files(texts: Texts, entries: Sequence[str]) -> dict[str, list[str]]:
+    """The files of a group, and the modules that are in each, its own one first."""
+    files: dict[str, list[str]] = {}
+    for file in entries:
+        taken = {module for modules in files.values() for module in modules}
+        modules = [file]
+        for module in modules:
+            found = _IMPORTED.findall(texts[module])
+            modules += [each for each in dict.fromkeys(found) if each not in taken and each not in modules]
+        files[file] = modules
+    return files
+
+
+def _divided(texts: Texts, files: Files) -> dict[str, str]:
+    """The modules, importing what is in another file from there, and each file giving what others want.
+
+    All that a file takes from another one goes through one module more, so that it is named once.
+    """
+    homes = {module: file for file, modules in files.items() for module in modules}
+    wanted: dict[tuple[str, str], set[str]] = defaultdict(set)
+    divided = {}
+    for importer, file in homes.items():
+        text = texts[importer]
+        for module in _IMPORTED.findall(text):
+            if homes[module] != file:
+                text = text.replace(f'from "./{module}";', f'from "./{_gate(file, homes[module])}";')
+        divided[importer] = text
+        for names, module in _NAMED.findall(texts[importer]):
+            if homes[module] != file:
+                wanted[file, module] |= _names(names)
+    gates: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for (file, module), names in wanted.items():
+        home = homes[module]
+        is_own = module == home
+        gates[file, home] |= {name if is_own else f"{_short(name)} as {name}" for name in names}
+        if not is_own:
+            gates[home, module] |= {f"{name} as {_short(name)}" for name in names}
+    for (file, other), names in gates.items():
+        text = f'export {{ {", ".join(sorted(names))} }} from "./{other}";\n'
+        if other in files:
+            divided[_gate(file, other)] = text
+        else:
+            divided[file] += text
+    return divided
+
+
+def _short(name: str) -> str:
+    """What one file calls *name* towards another: the same from version to version, as pages outlive them."""
+    number = zlib.crc32(name.encode())
+    # Two of the same would be two exports of one name, which the bundler refuses.
+    return "".join(string.ascii_letters[number // 52**place % 52] for place in range(3))
+
+
+def _gate(file: str, other: str) -> str:
+    return f"{Path(file).stem}-from-{other}"
+
+
+def _names(listed: str) -> set[str]:
+    """What stands between the braces of an import or export, by the names that the module itself uses."""
+    return {name.split(" as ")[0].strip() for name in listed.split(",")} - {""}
+
+
+def _with_tight_styles(texts: Texts) -> dict[str, str]:
+    return {module: _STYLES.sub(lambda found: tight(found[0]), text) for module, text in texts.items()}
+
+
+def tight(css: str) -> str:
+    """A stylesheet without the space that only people need. A bundler leaves a text within a script alone."""
+    css = re.sub(r"/\*.*?\*/", "", css.removeprefix("/* css */"), flags=re.DOTALL)
+    css = re.sub(r"\s*([`{};,>!])\s*", r"\1", re.sub(r"\s+", " ", css))
+    css = re.sub(r'="([a-zA-Z]+)"\]', r"=\1]", css.replace(";}", "}").replace(": ", ":"))
+    return re.sub(r"(?<=[ (,:])0(\.\d)", r"\1", css)
