@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import secrets
 import socket
 import sys
@@ -20,8 +21,9 @@ from progress_service.doctor.rounds import rounds as doctor_rounds
 from progress_service.doctor.tokens import stranger_token
 from progress_service.embedded import EmbeddedPostgresError, embedded_postgres
 from progress_service.jobs.schema import SchemaError, apply_schema, schema_text
-from progress_service.server import ListenError
+from progress_service.server import ListenError, address_of, inherited_socket, listening_socket
 from progress_service.settings import Settings, SettingsError
+from progress_service.workers import Supervisor, WorkerError, worker_command
 
 logger = logging.getLogger(__name__)
 
@@ -45,21 +47,33 @@ def serve(
     feed: Annotated[
         str | None, typer.Option(help="How changes come: auto, notify, wal or poll.", show_default="auto")
     ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that share the port.")] = 1,
+    fd: Annotated[
+        int | None, typer.Option(min=3, help="Listen on this open descriptor, not on host and port.")
+    ] = None,
 ) -> None:
     """Serve streams of the database that DATABASE_URL names."""
     settings = Settings(host=host, port=port, feed=feed)
     settings.require_access()
-    for warning in settings.warnings:
-        logger.warning(warning)
-    anyio.run(_serve, settings, settings.require_database_url(), backend_options={"use_uvloop": True})
+    dsn = settings.require_database_url()
+    if fd is None:
+        for warning in settings.warnings:
+            logger.warning(warning)
+    listener = listening_socket(settings.host, settings.port) if fd is None else inherited_socket(fd)
+    if workers > 1:
+        environment = os.environ | settings.shared_secrets()
+        supervisor = Supervisor(worker_command(settings.feed), workers, listener, environment)
+        logger.info("%d workers serve streams at %s/v1/stream", workers, address_of(listener))
+        anyio.run(supervisor.run)
+    else:
+        anyio.run(_serve, settings, dsn, listener, backend_options={"use_uvloop": True})
 
 
-async def _serve(settings: Settings, dsn: str) -> None:
+async def _serve(settings: Settings, dsn: str, listener: socket.socket) -> None:
     async with service.opened(settings, dsn) as opened:
         await service.serve(
             opened,
-            host=settings.host,
-            port=settings.port,
+            listener,
             on_start=lambda address: logger.info("serving streams at %s/v1/stream", address),
         )
 
@@ -155,7 +169,7 @@ def main() -> None:
     )
     try:
         commands()
-    except (SettingsError, SchemaError, DemoError, EmbeddedPostgresError, ListenError) as error:
+    except (SettingsError, SchemaError, DemoError, EmbeddedPostgresError, ListenError, WorkerError) as error:
         sys.exit(f"progress-service: {error}")
 
 

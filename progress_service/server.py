@@ -126,6 +126,24 @@ def listening_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
+def inherited_socket(descriptor: int) -> socket.socket:
+    """The socket that listens on a descriptor which a supervisor opened for us.
+
+    Raises:
+        ListenError: It is none.
+    """
+    try:
+        listener = socket.socket(fileno=descriptor)
+        is_listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise ListenError(f"descriptor {descriptor} is no socket: {error.strerror or error}") from None
+    if not is_listening:
+        listener.detach()
+        raise ListenError(f"descriptor {descriptor} is a socket on which nobody listens")
+    _bound_stalls(listener)
+    return listener
+
+
 def _bound_stalls(listener: socket.socket) -> None:
     """Have the kernel give up on who does not read, also on what it has taken off our hands; Linux only.
 

@@ -3,6 +3,7 @@
 import logging
 import secrets
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -30,7 +31,7 @@ from progress_service.feeds.auto import chosen_feed
 from progress_service.feeds.feed import Feed
 from progress_service.jobs.reaper import Reaper
 from progress_service.jobs.store import JobStore
-from progress_service.server import Server, address_of, allow_open_files, listening_socket
+from progress_service.server import Server, address_of, allow_open_files
 from progress_service.settings import Settings, SettingsError
 from progress_service.streams.beat import Beat
 from progress_service.streams.hub import Hub
@@ -201,7 +202,7 @@ async def opened(
 
 
 async def serve(
-    service: Service, *, host: str, port: int, on_start: Callable[[str], None] = lambda _: None
+    service: Service, listener: socket.socket, *, on_start: Callable[[str], None] = lambda _: None
 ) -> None:
     """Answer requests until SIGTERM or SIGINT, then end every stream and stop; a second signal hurries.
 
@@ -209,15 +210,11 @@ async def serve(
 
     Args:
         service: One that is running.
-        host: The address to listen on.
-        port: The port; 0 lets the system choose.
+        listener: Is closed in the end.
         on_start: Is told the address, once connections are accepted.
-
-    Raises:
-        ListenError: The address cannot be had.
     """
     allow_open_files()
-    with listening_socket(host, port) as listener:
+    with listener:
         address = address_of(listener)
         server = service.server(on_start=lambda: on_start(address))
         async with anyio.create_task_group() as tasks:

@@ -282,6 +282,12 @@ class Settings(BaseSettings):
             return self._process_key
         return hmac.digest(_plain(shared), b"progress-service signing v1", "sha256")
 
+    def shared_secrets(self) -> dict[str, str]:
+        """The environment without which the processes of one machine would not take each other's tickets."""
+        if self.signing_secret is None and self.jwt_secret is None:
+            return {"PROGRESS_SIGNING_SECRET": secrets.token_urlsafe(48)}
+        return {}
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the operator should know though the service can start."""

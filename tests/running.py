@@ -71,7 +71,7 @@ async def heeding_signals(dsn: str, **flags: Any) -> AsyncIterator[tuple[httpx.A
     async with opened(settings, dsn) as service, anyio.create_task_group() as tasks:
 
         async def run() -> None:
-            await serve(service, host="127.0.0.1", port=0, on_start=note)
+            await serve(service, listening_socket("127.0.0.1", 0), on_start=note)
             ended.set()
 
         tasks.start_soon(run)

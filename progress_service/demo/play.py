@@ -11,6 +11,7 @@ from progress_service.demo.enrichment import WORKER, Enrichment
 from progress_service.demo.pages import Pages
 from progress_service.demo.simulated import run_jobs
 from progress_service.jobs.schema import apply_schema
+from progress_service.server import listening_socket
 from progress_service.service import access_policy, opened, serve
 from progress_service.settings import Settings
 
@@ -56,5 +57,5 @@ async def play(
         if jobs:
             tasks.start_soon(run_jobs, dsn, USER_ID, jobs)
         async with opened(settings, dsn, pages.routes()) as service:
-            await serve(service, host=settings.host, port=settings.port, on_start=on_start)
+            await serve(service, listening_socket(settings.host, settings.port), on_start=on_start)
         tasks.cancel_scope.cancel()

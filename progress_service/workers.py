@@ -1,0 +1,109 @@
+"""Several processes behind one listening socket, for a machine with more than one core.
+
+Each is a service of its own, with its own feed and its own board; the kernel gives a connection to whichever
+accepts it first. Nothing is shared but the socket, which the supervisor here keeps: it is neither closed nor
+its queue lost while a worker is replaced.
+"""
+
+import logging
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+import anyio
+from anyio.abc import Process
+
+logger = logging.getLogger(__name__)
+
+FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class WorkerError(Exception):
+    """A worker gave up, as a service does that cannot start; what it had to say is in the log."""
+
+
+class Supervisor:
+    """Keeps a number of workers running, and ends them all when it is asked to.
+
+    Args:
+        command: What a worker runs. It is given the listener's descriptor as its last argument.
+        count: How many workers, from 1 on.
+        listener: The socket on which all of them accept connections.
+        environment: Theirs.
+    """
+
+    def __init__(
+        self, command: Sequence[str], count: int, listener: socket.socket, environment: Mapping[str, str]
+    ) -> None:
+        self._command = [*command, str(listener.fileno())]
+        self._environment = environment
+        self._count = count
+        self._listener = listener
+        self._workers: set[Process] = set()
+        self.is_ending = False
+
+    async def run(self) -> None:
+        """Replace every worker that is killed, until SIGTERM or SIGINT; a second signal hurries them.
+
+        SIGHUP has each of them read the list of the denied again.
+
+        Raises:
+            WorkerError: One ended by itself with an error, and any other would. The others have been ended.
+        """
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self._pass_signals_on)
+            try:
+                async with anyio.create_task_group() as lives:
+                    for _ in range(self._count):
+                        lives.start_soon(self._keep_alive)
+            except* WorkerError as failed:
+                raise failed.exceptions[0] from None
+            finally:
+                tasks.cancel_scope.cancel()
+
+    async def _keep_alive(self) -> None:
+        while True:
+            status = await self._life()
+            if self.is_ending:
+                return
+            if status >= 0:
+                raise WorkerError(f"a worker ended by itself, with exit status {status}")
+            logger.error("a worker was ended by %s: starting another", signal.Signals(-status).name)
+
+    async def _life(self) -> int:
+        """Run one worker to its end, and tell its exit status; below 0 it is a signal's number."""
+        worker = await anyio.open_process(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=None,
+            stderr=None,
+            env=self._environment,
+            # A terminal sends Ctrl-C to all of a session, and each worker is to get it once: from here.
+            start_new_session=True,
+            pass_fds=[self._listener.fileno()],
+        )
+        self._workers.add(worker)
+        try:
+            return await worker.wait()
+        finally:
+            self._workers.discard(worker)
+            if worker.returncode is None:
+                # Another one could not start, so that this one is not wanted either.
+                worker.terminate()
+                with anyio.CancelScope(shield=True):
+                    await worker.wait()
+
+    async def _pass_signals_on(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        with anyio.open_signal_receiver(*FORWARDED) as signals:
+            task_status.started()
+            async for number in signals:
+                self.is_ending = self.is_ending or number != signal.SIGHUP
+                for worker in self._workers:
+                    worker.send_signal(number)
+
+
+def worker_command(feed: str) -> list[str]:
+    """What a worker runs: this program, on this interpreter."""
+    return [sys.executable, "-m", "progress_service", "serve", "--feed", feed, "--fd"]
