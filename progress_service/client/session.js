@@ -4,7 +4,7 @@
  */
 
 import { texts } from "./languages.js";
-import { make, mark, write } from "./parts.js";
+import { make, write } from "./parts.js";
 import { NOTHING_KNOWN, isCurrent, isFinished } from "./store.js";
 import { languageOf } from "./texts.js";
 import { watch as watchJobs } from "./watch.js";
@@ -84,7 +84,7 @@ export function begin(element, root) {
     host = { element, root, language, watch, signal, renderSoon, ask, announce };
     view = viewOf(host);
     root.adoptedStyleSheets = sheets;
-    mark(region, { role: "status" });
+    region.role = "status";
     root.replaceChildren(view.element, region);
     render();
     if (element.notify) add(import("./notifications.js"), host);

@@ -1,8 +1,8 @@
 """The client's small form: the sources bundled into a file for each page's need, and shortened.
 
-A page with the headless store loads one file, and a page with the element two: what every element takes, and
-what its view does. Compression gains little from many small files, so everything else takes what it needs from
-these, where a bundler left to itself would make a file for each set of modules that are shared.
+A page with the headless store loads one file, and a page with the element two: what every element takes,
+and what its view does. Compression gains little from many small files, so everything else takes what it needs
+from these, where a bundler left to itself would make a file for each set of modules that are shared.
 """
 
 import re
@@ -21,6 +21,8 @@ HEADLESS = ("watch.js", "react.js")
 VIEWS = ("line.js", "card.js")
 ELEMENT = ("element.js", *VIEWS, "enrichment-progress-bar.js")
 
+# With this to begin with, all names that the files exchange are different in two letters.
+_NO_TWO_ALIKE = 1
 _IMPORTED = re.compile(r'from "\./([\w-]+\.js)";')
 _NAMED = re.compile(r'^(?:im|ex)port \{([^}]*)\} from "\./([\w-]+\.js)";$', re.MULTILINE)
 _LATE = re.compile(r'import\("\./([\w-]+\.js)"\)')
@@ -109,9 +111,9 @@ def _divided(texts: Texts, files: Files) -> dict[str, str]:
 
 def _short(name: str) -> str:
     """What one file calls *name* towards another: the same from version to version, as pages outlive them."""
-    number = zlib.crc32(name.encode())
-    # Two of the same would be two exports of one name, which the bundler refuses.
-    return "".join(string.ascii_letters[number // 52**place % 52] for place in range(3))
+    number = zlib.crc32(name.encode(), _NO_TWO_ALIKE)
+    # Two of the same would be two exports of one name, which the bundler refuses: call one of them otherwise.
+    return "".join(string.ascii_letters[number // 52**place % 52] for place in range(2))
 
 
 def _gate(file: str, other: str) -> str:
@@ -132,4 +134,5 @@ def tight(css: str) -> str:
     css = re.sub(r"/\*.*?\*/", "", css.removeprefix("/* css */"), flags=re.DOTALL)
     css = re.sub(r"\s*([`{};,>!])\s*", r"\1", re.sub(r"\s+", " ", css))
     css = re.sub(r'="([a-zA-Z]+)"\]', r"=\1]", css.replace(";}", "}").replace(": ", ":"))
-    return re.sub(r"(?<=[ (,:])0(\.\d)", r"\1", css)
+    css = re.sub(r"(\d|auto) / (-?\d)", r"\1/\2", re.sub(r"([\w)\]]) \+ (?=[.\[])", r"\1+", css))
+    return re.sub(r"(?<=[ (,:-])0(\.\d)", r"\1", css)
