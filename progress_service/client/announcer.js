@@ -1,34 +1,41 @@
 /**
  * What is said aloud to people who listen to the page: the start of a job, each quarter, its end. One polite
- * live region; it speaks at most every ten seconds, and at most six times of a job.
+ * live region; it speaks at most every ten seconds, and at most six times of a job. It is loaded with the first
+ * news, since most pages are left before there are any.
  */
 
 import { isFinished } from "./store.js";
-import { labelOf, make, mark, write } from "./parts.js";
+import { labelOf } from "./parts.js";
+import { learn } from "./texts.js";
 
-/** @import {Change, Follower, Host} from "./session.js" */
+/** @import {Change, Host, Speaker} from "./session.js" */
 /** @import {Job} from "./types.d.ts" */
+
+learn({
+  started: "{label} has started",
+  reached: "{label}: {percentage}",
+  ended: "{label}: {status}, {count}",
+  others: "and {n} more",
+});
 
 const PAUSE_MS = 10_000;
 /** More jobs than this in one breath are only counted. */
 const BREATH = 3;
+/** A job that is new to the page and past this has not started just now. */
+const START_PERCENTAGE_MAX = 25;
 
 /** Several elements of one page that show the same jobs speak with one voice. @type {Map<string, Host>} */
 const speakers = new Map();
 
-/** @param {Host} host @returns {Follower} */
-export function follow(host) {
-  const { element, root, language, signal } = host;
+/** @param {Host} host @returns {Speaker} */
+export function speaker(host) {
+  const { element, language, signal } = host;
   const key = [element.src, element.userId, element.demo].join("\n");
-  const region = make("div", "unseen");
-  mark(region, { role: "status" });
-  root.append(region);
 
   /** What waits to be said, the newest of each job. @type {Map<string, string>} */
   const waiting = new Map();
   let timer = 0;
   let spokeAt = -PAUSE_MS;
-  let wasKnown = false;
 
   function speak() {
     timer = 0;
@@ -37,38 +44,28 @@ export function follow(host) {
     const rest = texts.splice(BREATH).length;
     if (rest > 0) texts.push(language.say("others", { n: rest }));
     waiting.clear();
-    write(region, texts.join(". "));
+    host.announce(texts.join(". "));
   }
-  // An answer to what a person just did does not wait.
-  host.announce = (text) => write(region, text);
   signal.addEventListener("abort", () => {
     clearTimeout(timer);
     if (speakers.get(key) === host) speakers.delete(key);
-    region.remove();
   });
 
-  return (changes, { view }) => {
-    // What was there when the page opened is no news.
-    const isFirst = !wasKnown;
-    wasKnown = view !== null;
+  return (news) => {
+    if (signal.aborted) return;
     if (!speakers.has(key)) speakers.set(key, host);
     if (speakers.get(key) !== host) return;
-    for (const [job, before] of changes) {
-      const quarter = quarterOf(job);
-      const isNews = before ? quarter > quarterOf(before) : quarter === 0 && changes.length <= BREATH;
-      if (isFirst || !isNews) continue;
+    for (const [job, before] of news) {
+      if (!before && (news.length > BREATH || isFinished(job) || job.percentage >= START_PERCENTAGE_MAX)) continue;
       waiting.delete(job.id);
-      waiting.set(job.id, news(job, before === null, language));
+      waiting.set(job.id, said(job, !before, language));
       timer ||= setTimeout(speak, Math.max(0, spokeAt + PAUSE_MS - performance.now()));
     }
   };
 }
 
-/** @param {Job} job */
-const quarterOf = (job) => (isFinished(job) ? 4 : Math.min(3, Math.floor(job.percentage / 25)));
-
 /** @param {Job} job @param {boolean} isStart @param {Host["language"]} language */
-function news(job, isStart, language) {
+function said(job, isStart, language) {
   const { status, error } = job;
   const name = isStart ? "started" : isFinished(job) ? "ended" : "reached";
   const text = language.say(name, {

@@ -46,6 +46,8 @@ export function view(host) {
   let shown = null;
 
   mark(element, { role: "group", "aria-label": title });
+  // What a press takes is there before it, if there is a pointer or a keyboard to announce it.
+  for (const type of ["pointerover", "focusin"]) list.addEventListener(type, preload, { once: true });
   // Without it, Safari does not take a list without bullets for one.
   mark(list, { role: "list" });
   if (host.element.history) {
@@ -120,6 +122,8 @@ export function view(host) {
 }
 
 export const sheets = [styles, cardStyles];
+
+const preload = () => void import("./presses.js").catch(() => {});
 
 /** *element*, or the first after it that is not on its way out. @param {Element | null} element */
 function standing(element) {

@@ -25,6 +25,15 @@ import { learn, statusName } from "./texts.js";
  * What opens below a job.
  * @typedef {{element: HTMLElement, render: (job: Job) => void}} Panel
  * @typedef {new (host: Host, job: Job, close: (command?: Command) => void) => Panel} PanelClass
+ *
+ * A row, as those see it who do something for it. `close` says whether there was something to close.
+ * @typedef {object} Row
+ * @property {Host} host
+ * @property {HTMLElement} element
+ * @property {Map<HTMLElement, Panel>} panels What is open below, by the button that opened it.
+ * @property {(opener: HTMLElement) => boolean} close
+ * @property {(command: Command, reason: string) => void} refuse
+ * @property {() => Job | null} job
  */
 
 learn({
@@ -51,11 +60,11 @@ export function rowOf(host) {
   const [label, percentage, status, count, failures, speed, left, elapsed] = spans(
     ...["label", "percentage", "status", "count", "failed-count", "rate", "left", "elapsed"],
   );
-  const batches = button("batches", () => open(batches, import("./batches.js")));
+  const batches = button("batches", () => press(batches, undefined, import("./batches.js")));
   const error = make("p", "error");
   const refusal = make("p", "refusal");
-  const toggle = button("toggle", () => act(action), togglePicture.element);
-  const cancel = button("cancel", () => open(cancel, import("./confirm.js")), icon("cancel").element);
+  const toggle = button("toggle", () => press(toggle, action), togglePicture.element);
+  const cancel = button("cancel", () => press(cancel, "cancel"), icon("cancel").element);
   const facts = make("div", "facts", status, count, failures, batches, speed, elapsed);
   const actions = make("span", "actions", toggle, cancel);
   const parts = [picture.element, label, left, percentage, actions, progress.element, facts, error, refusal];
@@ -73,7 +82,8 @@ export function rowOf(host) {
 
   element.tabIndex = -1;
   label.dir = "auto";
-  for (const opener of [batches, cancel]) mark(opener, { "aria-expanded": "false" });
+  const row = { host, element, panels, close, refuse, job: () => shown };
+  [batches, cancel].forEach(close);
 
   /** @param {Job} job @param {boolean} isCurrent @param {number} now */
   function render(job, isCurrent, now) {
@@ -140,35 +150,28 @@ export function rowOf(host) {
     mark(opener, { title, "aria-label": say("actions", words) });
   }
 
-  /** Ask something of the job, and say why if that is refused. @param {Command} command */
-  async function act(command) {
+  /**
+   * Do what belongs to a button. What that takes is loaded with the first press.
+   * @param {HTMLElement} opener
+   * @param {Command} [command] What to ask of the job.
+   * @param {Promise<{Panel: PanelClass}>} [module] What to open below it.
+   */
+  async function press(opener, command, module) {
     write(refusal, "");
-    const refused = await host.ask(command, /** @type {Job} */ (shown).id);
-    if (!refused?.isOurs) return;
-    const { title = String(refused.error), detail } = refused.problem ?? {};
-    const words = { action: say(command), reason: detail || title };
-    write(refusal, say("refusal", words));
-    host.announce(say("refusal", words));
+    try {
+      const { press } = await import("./presses.js");
+      press(row, opener, command, module);
+    } catch {
+      // Who is cut off from the service cannot load it either.
+      if (command) refuse(command, say("refused"));
+    }
   }
 
-  /**
-   * Open what belongs to a button, or close it.
-   * @param {HTMLElement} opener
-   * @param {Promise<{Panel: PanelClass}>} module
-   */
-  async function open(opener, module) {
-    if (close(opener)) return opener.focus();
-    const { Panel } = await module;
-    if (!shown || panels.has(opener)) return;
-    const panel = new Panel(host, shown, (command) => {
-      close(opener);
-      if (command) act(command);
-      else opener.focus();
-    });
-    panels.set(opener, panel);
-    mark(opener, { "aria-expanded": "true" });
-    element.append(panel.element);
-    panel.render(shown);
+  /** @param {Command} command @param {string} reason */
+  function refuse(command, reason) {
+    const text = say("refusal", { action: say(command), reason });
+    write(refusal, text);
+    host.announce(text);
   }
 
   /** Whether there was something to close. @param {HTMLElement} opener */
@@ -181,10 +184,9 @@ export function rowOf(host) {
   /** @param {PlaybackDirection} direction */
   function move(direction) {
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) return null;
-    const blockSize = `${element.getBoundingClientRect().height}px`;
-    const shut = { blockSize: "0px", paddingBlock: "0px", opacity: 0, overflow: "clip" };
-    const open = { blockSize, opacity: 1, overflow: "clip" };
-    return element.animate([shut, open], { duration: MOVE_MS, easing: "ease-in-out", direction });
+    // What is left out is as the stylesheet has it.
+    const frames = [{ blockSize: 0, paddingBlock: 0, opacity: 0 }, { blockSize: `${element.offsetHeight}px` }];
+    return element.animate(frames, { duration: MOVE_MS, easing: "ease-in-out", direction });
   }
 
   return {

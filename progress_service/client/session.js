@@ -3,9 +3,8 @@
  * views, at most once a frame. What not every page needs is loaded by those that do.
  */
 
-import { follow } from "./announcer.js";
 import { texts } from "./languages.js";
-import { view as line, sheets as lineSheets } from "./line.js";
+import { make, write } from "./parts.js";
 import { NOTHING_KNOWN, isCurrent, isFinished } from "./store.js";
 import { languageOf } from "./texts.js";
 import { watch as watchJobs } from "./watch.js";
@@ -23,6 +22,7 @@ import { watch as watchJobs } from "./watch.js";
  * @typedef {(changes: readonly Change[], state: ProgressState) => void} Follower
  */
 /** @typedef {{follow: (host: Host) => Follower}} Part */
+/** @typedef {(news: readonly Change[]) => void} Speaker */
 /** @typedef {{element: HTMLElement, render: (state: ProgressState, now: number) => void}} View */
 
 /**
@@ -53,6 +53,12 @@ export function begin(element, root) {
   /** @type {View | null} */
   let view = null;
   let state = NOTHING_KNOWN;
+  /** @type {Host | null} */
+  let host = null;
+  /** Says aloud what is news. @type {Promise<Speaker> | undefined} */
+  let voice;
+  // A live region has to be there before it says something.
+  const region = make("div", "unseen");
   /** @type {Set<Follower>} */
   const followers = new Set();
   let frame = 0;
@@ -60,7 +66,7 @@ export function begin(element, root) {
 
   async function show() {
     const { compact, demo, userId, src, getToken } = element;
-    const module = compact ? { view: line, sheets: lineSheets } : import("./card.js");
+    const module = compact ? import("./line.js") : import("./card.js");
     const spoken = /** @type {HTMLElement | null} */ (element.closest("[lang]"))?.lang;
     const tag = spoken || document.documentElement.lang || "en";
     signal.addEventListener("abort", texts.subscribe(() => element.attributeChangedCallback()));
@@ -74,13 +80,13 @@ export function begin(element, root) {
     const { view: viewOf, sheets } = await module;
     const language = await languageOf(tag);
     if (signal.aborted) return;
-    /** @type {Host} */
-    const host = { element, root, language, watch, signal, renderSoon, ask, announce() {} };
+    const announce = (/** @type {string} */ text) => write(region, text);
+    host = { element, root, language, watch, signal, renderSoon, ask, announce };
     view = viewOf(host);
     root.adoptedStyleSheets = sheets;
-    root.replaceChildren(view.element);
+    region.role = "status";
+    root.replaceChildren(view.element, region);
     render();
-    if (watch) add({ follow }, host);
     if (element.notify) add(import("./notifications.js"), host);
     if (element.titleProgress) add(import("./title.js"), host);
     if (location.search.includes("progress-debug")) add(import("./debug.js"), host);
@@ -100,7 +106,7 @@ export function begin(element, root) {
     hear();
   }
 
-  /** @param {Part | Promise<Part>} module @param {Host} host */
+  /** @param {Promise<Part>} module @param {Host} host */
   async function add(module, host) {
     const { follow } = await module;
     if (signal.aborted) return;
@@ -120,7 +126,16 @@ export function begin(element, root) {
     }
     if (connection !== before.connection || feed !== before.feed) tell("connection-change", { connection, feed });
     for (const follow of followers) follow(changes, state);
+    // What was there when the page opened is no news.
+    if (before.view) speak(changes.filter(([job, before]) => quarterOf(job) > quarterOf(before)));
     renderSoon();
+  }
+
+  /** @param {readonly Change[]} news */
+  async function speak(news) {
+    if (!host || news.length === 0) return;
+    voice ??= import("./announcer.js").then(({ speaker }) => speaker(/** @type {Host} */ (host)));
+    (await voice)(news);
   }
 
   function renderSoon() {
@@ -160,6 +175,9 @@ export function begin(element, root) {
     ask,
   };
 }
+
+/** Which quarter the job is in: the first is 0, its end 4, and before it was known -1. @param {Job | null} job */
+const quarterOf = (job) => (!job ? -1 : isFinished(job) ? 4 : Math.min(3, Math.floor(job.percentage / 25)));
 
 /**
  * What is new among the jobs, each with what it was before.

@@ -53,9 +53,9 @@ export const styles = sheet(/* css */ `
 }
 
 [data-status] { --_hue: var(--_still); --_text: var(--_muted); }
-[data-status="running"] { --_hue: var(--_running); --_text: var(--_running); }
-[data-status="completed"] { --_hue: var(--_completed); --_text: var(--_completed); }
-:is([data-status="paused"], [data-status="stalled"]) { --_hue: var(--_paused); --_text: var(--_paused); }
+[data-status="running"] { --_text: var(--_hue); --_hue: var(--_running); }
+[data-status="completed"] { --_text: var(--_hue); --_hue: var(--_completed); }
+[data-status="paused"], [data-status="stalled"] { --_text: var(--_hue); --_hue: var(--_paused); }
 [data-status="failed"] { --_text: var(--_wrong); }
 
 .icon {

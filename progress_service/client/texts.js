@@ -43,11 +43,6 @@ export const english = {
   soon: "a few seconds left",
   left: "about {time} left",
   leftRange: "{time} left",
-
-  started: "{label} has started",
-  reached: "{label}: {percentage}",
-  ended: "{label}: {status}, {count}",
-  others: "and {n} more",
 };
 
 /** What to call what was asked of a job. */

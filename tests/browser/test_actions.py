@@ -101,6 +101,17 @@ async def test_a_refusal_is_put_back_and_explained(page: Page, feed: ScriptedFee
     await expect(page.get_by_role("status")).to_have_text(said if is_ours else "")
 
 
+async def test_a_press_that_cannot_be_loaded_is_answered(page: Page, feed: ScriptedFeed) -> None:
+    """Who is cut off would press, and nothing would happen."""
+    feed.first["full"] = snapshot_view(job_view())
+    await page.route("**/client/presses.js", lambda route: route.abort())
+    await show(page, feed)
+    await page.get_by_role("button", name="Pause: contacts.csv").press("Enter")
+    said = "Pause was refused: Disconnected"
+    await expect(part(page, "refusal")).to_have_text(said)
+    await expect(page.get_by_role("status")).to_have_text(said)
+
+
 async def test_a_page_can_command_and_hears_of_a_refusal(page: Page, feed: ScriptedFeed) -> None:
     """A page with buttons of its own would have to speak to the service by itself."""
     feed.first["full"] = snapshot_view(job_view())

@@ -1,8 +1,8 @@
 """The client's small form: the sources bundled into a file for each page's need, and shortened.
 
-A page with the headless store loads one file. So does a page with a line, and a page with a card loads a
-second one: compression gains little from many small files. Everything else takes what it needs from these
-two, where a bundler left to itself would make a file for each set of modules that are shared.
+A page with the headless store loads one file, and a page with the element two: what every element takes,
+and what its view does. Compression gains little from many small files, so everything else takes what it needs
+from these, where a bundler left to itself would make a file for each set of modules that are shared.
 """
 
 import re
@@ -16,10 +16,13 @@ from pathlib import Path
 from tests.npm.node import esbuild, run
 
 # What a page with the headless store loads, and what a page with the element loads. What is in one file of a
-# group is not in the next.
+# group is not in the next. What both views want is in the element's file.
 HEADLESS = ("watch.js", "react.js")
-ELEMENT = ("element.js", "card.js", "enrichment-progress-bar.js")
+VIEWS = ("line.js", "card.js")
+ELEMENT = ("element.js", *VIEWS, "enrichment-progress-bar.js")
 
+# With this to begin with, all names that the files exchange are different in two letters.
+_NO_TWO_ALIKE = 1
 _IMPORTED = re.compile(r'from "\./([\w-]+\.js)";')
 _NAMED = re.compile(r'^(?:im|ex)port \{([^}]*)\} from "\./([\w-]+\.js)";$', re.MULTILINE)
 _LATE = re.compile(r'import\("\./([\w-]+\.js)"\)')
@@ -54,15 +57,23 @@ def make_small(texts: Texts, folder: Path) -> list[str]:
 
 def modules_of_files(texts: Texts, entries: Sequence[str]) -> dict[str, list[str]]:
     """The files of a group, and the modules that are in each, its own one first."""
+    needs = {file: _needs(texts, file) for file in entries}
+    if needs.keys() >= {*VIEWS}:
+        line, card = (needs[view] for view in VIEWS)
+        needs[entries[0]] += [module for module in line if module in card and module not in needs[entries[0]]]
     files: dict[str, list[str]] = {}
-    for file in entries:
-        taken = {module for modules in files.values() for module in modules}
-        modules = [file]
-        for module in modules:
-            found = _IMPORTED.findall(texts[module])
-            modules += [each for each in dict.fromkeys(found) if each not in taken and each not in modules]
-        files[file] = modules
+    for file, modules in needs.items():
+        taken = {module for others in files.values() for module in others}
+        files[file] = [module for module in modules if module not in taken]
     return files
+
+
+def _needs(texts: Texts, file: str) -> list[str]:
+    """The modules that *file* loads at once, itself first."""
+    modules = [file]
+    for module in modules:
+        modules += [each for each in dict.fromkeys(_IMPORTED.findall(texts[module])) if each not in modules]
+    return modules
 
 
 def _divided(texts: Texts, files: Files) -> dict[str, str]:
@@ -100,9 +111,9 @@ def _divided(texts: Texts, files: Files) -> dict[str, str]:
 
 def _short(name: str) -> str:
     """What one file calls *name* towards another: the same from version to version, as pages outlive them."""
-    number = zlib.crc32(name.encode())
-    # Two of the same would be two exports of one name, which the bundler refuses.
-    return "".join(string.ascii_letters[number // 52**place % 52] for place in range(3))
+    number = zlib.crc32(name.encode(), _NO_TWO_ALIKE)
+    # Two of the same would be two exports of one name, which the bundler refuses: call one of them otherwise.
+    return "".join(string.ascii_letters[number // 52**place % 52] for place in range(2))
 
 
 def _gate(file: str, other: str) -> str:
@@ -123,4 +134,5 @@ def tight(css: str) -> str:
     css = re.sub(r"/\*.*?\*/", "", css.removeprefix("/* css */"), flags=re.DOTALL)
     css = re.sub(r"\s*([`{};,>!])\s*", r"\1", re.sub(r"\s+", " ", css))
     css = re.sub(r'="([a-zA-Z]+)"\]', r"=\1]", css.replace(";}", "}").replace(": ", ":"))
-    return re.sub(r"(?<=[ (,:])0(\.\d)", r"\1", css)
+    css = re.sub(r"(\d|auto) / (-?\d)", r"\1/\2", re.sub(r"([\w)\]]) \+ (?=[.\[])", r"\1+", css))
+    return re.sub(r"(?<=[ (,:-])0(\.\d)", r"\1", css)

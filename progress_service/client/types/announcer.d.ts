@@ -1,4 +1,4 @@
-/** @param {Host} host @returns {Follower} */
-export function follow(host: Host): Follower;
+/** @param {Host} host @returns {Speaker} */
+export function speaker(host: Host): Speaker;
 import type { Host } from "./session.js";
-import type { Follower } from "./session.js";
+import type { Speaker } from "./session.js";

@@ -15,9 +15,23 @@ export type Panel = {
     render: (job: Job) => void;
 };
 /**
- * What opens below a job.
+ * A row, as those see it who do something for it. `close` says whether there was something to close.
  */
 export type PanelClass = new (host: Host, job: Job, close: (command?: Command) => void) => Panel;
+/**
+ * What opens below a job.
+ */
+export type Row = {
+    host: Host;
+    element: HTMLElement;
+    /**
+     * What is open below, by the button that opened it.
+     */
+    panels: Map<HTMLElement, Panel>;
+    close: (opener: HTMLElement) => boolean;
+    refuse: (command: Command, reason: string) => void;
+    job: () => Job | null;
+};
 import type { Host } from "./session.js";
 import type { Job } from "./types.d.ts";
 import type { Command } from "./types.d.ts";

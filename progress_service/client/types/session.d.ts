@@ -20,6 +20,7 @@ export type Follower = (changes: readonly Change[], state: ProgressState) => voi
 export type Part = {
     follow: (host: Host) => Follower;
 };
+export type Speaker = (news: readonly Change[]) => void;
 export type View = {
     element: HTMLElement;
     render: (state: ProgressState, now: number) => void;
