@@ -1,4 +1,4 @@
-"""The process that hears of changes while `writers` writes: one of our feeds with its board, or a plain listener.
+"""The process that hears of changes, for `writers`: one of our feeds with its board, or a plain listener.
 
     python -m loadtest.hearing row|notify|wal          (DATABASE_URL names the database)
 
@@ -34,7 +34,7 @@ async def row(dsn: str) -> None:
     completed: dict[str, int] = {}
     heard = 0
 
-    def take(*notification: Any) -> None:  # noqa: ANN401 - asyncpg's connection, process and channel come first.
+    def take(*notification: Any) -> None:
         nonlocal heard
         heard += 1
         job = json.loads(notification[-1])
@@ -71,7 +71,7 @@ async def ours(feed: FollowingFeed) -> None:
     def state() -> dict[str, Any]:
         jobs = [job for user_id in users for job in board.view(user_id)]
         return {
-            "completed": {job.id: job.progress.completed for job in jobs},
+            "completed": {job.id: job.progress.completed for job in jobs if job.progress.completed},
             "heard": heard,
             "faults": outages + feed.ledger.healed,
         }
