@@ -68,7 +68,7 @@ def served(
     """The service *name* of `loadtest.served`.
 
     Args:
-        name: ours or plain.
+        name: ours, plain or database.
         core: The processor that it is to have for itself.
         settings: Settings, by their names in the environment.
         files: How many files it may have open (Linux only); None is as many as we may.

@@ -1,8 +1,9 @@
 """The process that is measured: one of the services, and a wire to the program that measures it.
 
-    python -m loadtest.served ours|plain
+    python -m loadtest.served ours|plain|database
 
-It prints the port that it listens on. Then it obeys the lines of its input: `state` is answered with one line
+It prints the port that it listens on; `database`, which follows the one that DATABASE_URL names, when its
+feed is live. Then it obeys the lines of its input: `state` is answered with one line
 of JSON (memory, processor time, open files and streams, how often a stream fell behind); `send N` makes N
 frames, and sends each to every stream. SIGTERM stops it as it stops the real one; other settings come from
 its environment.
@@ -10,6 +11,7 @@ its environment.
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import sys
@@ -22,12 +24,12 @@ import msgspec
 import psutil
 
 from loadtest.peers.plain import Plain
-from progress_service.core.events import JobReported
+from progress_service.core.events import FeedState, JobReported
 from progress_service.core.model import Job, Progress, Status
 from progress_service.feeds.feed import Accept
 from progress_service.jobs.store import JobStore
 from progress_service.server import Server, listening_socket
-from progress_service.service import Service, monotonic_clock
+from progress_service.service import Service, monotonic_clock, opened
 from progress_service.settings import Settings
 from progress_service.wire.views import job_view
 
@@ -35,6 +37,7 @@ SECRET = "only good for measuring, and as long as a secret has to be"
 USER_ID = "00000000-0000-4000-8000-000000000001"
 JOB_ID = "00000000-0000-4000-8000-000000000002"
 BORN = datetime(2026, 1, 1, tzinfo=UTC)
+LOOK_SECONDS = 0.002
 
 
 class Scripted:
@@ -70,6 +73,17 @@ async def ours() -> None:
 
             server = service.server(on_start=lambda: None)
             await _obey(server, send, lambda: {"streams": service.hub.streams, "lags": service.hub.lags})
+
+
+async def database() -> None:
+    """The real service with all that belongs to it. Others change its rows, so `send` does nothing."""
+    settings = Settings(_env_file=None, jwt_secret=SECRET, streams_per_user_max=10_000)
+    async with opened(settings, os.environ["DATABASE_URL"]) as service:
+        while service.publisher.feed_state is not FeedState.LIVE:  # noqa: ASYNC110 - what others ask, too.
+            await anyio.sleep(LOOK_SECONDS)
+        server = service.server(on_start=lambda: None)
+        hub = service.hub
+        await _obey(server, lambda _: None, lambda: {"streams": hub.streams, "lags": hub.lags})
 
 
 async def plain() -> None:
@@ -133,5 +147,7 @@ def _say(value: object) -> None:
     print(json.dumps(value), flush=True)
 
 
+SERVICES = {"ours": ours, "plain": plain, "database": database}
+
 if __name__ == "__main__":
-    anyio.run({"ours": ours, "plain": plain}[sys.argv[1]], backend_options={"use_uvloop": True})
+    anyio.run(SERVICES[sys.argv[1]], backend_options={"use_uvloop": True})

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+JOBS = ["jobs", "--jobs", "300", "--sizes", "20", "40", "--changes", "10", "--runs", "1"]
+WRITERS = ["writers", "--writers", "2", "--seconds", "1", "--runs", "1"]
 SLOW = ["slow", "--stalled", "20", "--readers", "3", "--frames", "20", "--runs", "1", "--drain-seconds", "0"]
 
 
@@ -17,6 +19,8 @@ SLOW = ["slow", "--stalled", "20", "--readers", "3", "--frames", "20", "--runs",
         (["ready", "--times", "3"], "commit to frame"),
         (["drain", "--streams", "150", "--seconds", "1"], "from SIGTERM to the last end"),
         (SLOW, "descriptors free"),
+        (JOBS, "a flush, 40 jobs / 20 jobs"),
+        (WRITERS, "2 writers: wal / bare"),
         (["renew", "--streams", "3", "--seconds", "3", "--token-seconds", "31"], "renewals of each"),
         (["chaos", "--faults", "11", "--browsers", "20"], "foreign rows"),
     ],
@@ -35,5 +39,5 @@ def test_the_programs_are_listed() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "loadtest", "--help"], capture_output=True, text=True, check=True
     )
-    for name in ("advance", "board", "drain", "fanout", "ready", "renew", "slow"):
+    for name in ("advance", "board", "drain", "fanout", "jobs", "ready", "renew", "slow", "writers"):
         assert f"python -m loadtest {name}" in done.stdout

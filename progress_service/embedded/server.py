@@ -67,7 +67,7 @@ def embedded_postgres(
     Raises:
         EmbeddedPostgresError: It cannot be had.
     """
-    programs = _programs(version)
+    programs = programs_folder(version)
     folder = data_folder.expanduser().resolve()
     with ExitStack() as stack:
         try:
@@ -200,8 +200,12 @@ class _Cluster:
         )
 
 
-def _programs(version: int) -> Path:
-    """The folder of PostgreSQL's programs in the wheel."""
+def programs_folder(version: int = 18) -> Path:
+    """The folder of PostgreSQL's programs in the wheel.
+
+    Raises:
+        EmbeddedPostgresError: The wheel, or that version in it, is not there.
+    """
     try:
         with warnings.catch_warnings():
             # The wheel looks for a folder that we do not use, and warns when it is not there.
