@@ -42,6 +42,7 @@ class Supervisor:
         self._count = count
         self._listener = listener
         self._workers: set[Process] = set()
+        self._failed_status: int | None = None
         self.is_ending = False
 
     async def run(self) -> None:
@@ -50,26 +51,26 @@ class Supervisor:
         SIGHUP has each of them read the list of the denied again.
 
         Raises:
-            WorkerError: One ended by itself with an error, and any other would. The others have been ended.
+            WorkerError: One ended by itself with an error; the others have been ended with it.
         """
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._pass_signals_on)
-            try:
-                async with anyio.create_task_group() as lives:
-                    for _ in range(self._count):
-                        lives.start_soon(self._keep_alive)
-            except* WorkerError as failed:
-                raise failed.exceptions[0] from None
-            finally:
-                tasks.cancel_scope.cancel()
+            async with anyio.create_task_group() as lives:
+                for _ in range(self._count):
+                    lives.start_soon(self._keep_alive, lives.cancel_scope)
+            tasks.cancel_scope.cancel()
+        if self._failed_status is not None:
+            raise WorkerError(f"a worker ended by itself, with exit status {self._failed_status}")
 
-    async def _keep_alive(self) -> None:
+    async def _keep_alive(self, lives: anyio.CancelScope) -> None:
         while True:
             status = await self._life()
             if self.is_ending:
                 return
             if status >= 0:
-                raise WorkerError(f"a worker ended by itself, with exit status {status}")
+                self._failed_status = status
+                lives.cancel()
+                return
             logger.error("a worker was ended by %s: starting another", signal.Signals(-status).name)
 
     async def _life(self) -> int:
