@@ -131,7 +131,7 @@ def test_writers_tells_when_a_last_state_is_not_heard(monkeypatch: pytest.Monkey
 
 def test_jobs_tells_when_a_job_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """To leave jobs out is the quickest way to load them."""
-    monkeypatch.setattr(jobs, "OWNED", "SELECT id FROM bulk_enrichment_jobs")
+    monkeypatch.setattr(jobs, "OWNED", "SELECT id FROM bulk_enrichment_jobs WHERE $1::uuid IS NOT NULL")
     with pytest.raises(jobs.WrongAnswerError, match="who has 10 jobs was told something else"):
         jobs.main(["--jobs", "20", "--runs", "1"])
 
