@@ -14,6 +14,7 @@ from progress_service.core.model import Job
 from progress_service.feeds.auto import AutoFeed, chosen_feed
 from progress_service.feeds.following import FollowingFeed
 from progress_service.service import monotonic_clock
+from tests.calls import Calls
 from tests.postgres import connected, database_of, socket_of
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Line:
         self._socket = socket
         self._open = asyncio.Event()
         self._open.set()
-        self._calls: set[asyncio.Task[None]] = set()
+        self.calls = Calls(self._carry)
 
     def fall_silent(self) -> None:
         """Carry nothing any more, and tell nobody."""
@@ -141,23 +142,6 @@ class Line:
     def speak_again(self) -> None:
         """Carry what is sent from now on, and what was held."""
         self._open.set()
-
-    def take_call(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry what one client sends and gets, until either end hangs up."""
-        call = asyncio.create_task(self._carry(reader, writer))
-        self._calls.add(call)
-
-        def end(call: asyncio.Task[None]) -> None:
-            self._calls.discard(call)
-            writer.transport.abort()
-
-        call.add_done_callback(end)
-
-    async def hang_up(self) -> None:
-        """End every call."""
-        for call in self._calls:
-            call.cancel()
-        await asyncio.gather(*self._calls, return_exceptions=True)
 
     async def _carry(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
         far, to_far = await asyncio.open_unix_connection(self._socket)
@@ -182,10 +166,10 @@ class Line:
 async def line_to(dsn: str) -> AsyncIterator[tuple[Line, str]]:
     """A line to the PostgreSQL of *dsn*, and the DSN that leads over it."""
     line = Line(socket_of(dsn))
-    server = await asyncio.start_server(line.take_call, "127.0.0.1")
+    server = await asyncio.start_server(line.calls.take, "127.0.0.1")
     port = server.sockets[0].getsockname()[1]
     try:
         yield line, f"postgresql://postgres@127.0.0.1:{port}/{database_of(dsn)}?sslmode=disable"
     finally:
         server.close()
-        await line.hang_up()
+        await line.calls.hang_up()

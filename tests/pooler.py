@@ -9,6 +9,7 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from tests.calls import Calls
 from tests.postgres import database_of, socket_of
 
 PROTOCOL_3 = 196_608
@@ -26,7 +27,7 @@ class Pooler:
         self._socket = socket_of(dsn)
         self._database = database_of(dsn)
         self._turn = asyncio.Lock()
-        self._calls: set[asyncio.Task[None]] = set()
+        self.calls = Calls(self._serve)
         self._greeting = b""
         self._far: asyncio.StreamReader
         self._to_far: asyncio.StreamWriter
@@ -43,22 +44,9 @@ class Pooler:
         own_number = b"K" + struct.pack("!III", 12, 1, 1)
         self._greeting = b"".join([each for each in greeting if each[:1] != b"K"]) + own_number + READY
 
-    def take_call(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one client."""
-        call = asyncio.create_task(self._serve(reader, writer))
-        self._calls.add(call)
-
-        def end(call: asyncio.Task[None]) -> None:
-            self._calls.discard(call)
-            writer.transport.abort()
-
-        call.add_done_callback(end)
-
     async def hang_up(self) -> None:
         """End every call, and the session."""
-        for call in self._calls:
-            call.cancel()
-        await asyncio.gather(*self._calls, return_exceptions=True)
+        await self.calls.hang_up()
         self._to_far.transport.abort()
 
     async def _serve(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
@@ -114,7 +102,7 @@ async def pooled(dsn: str) -> AsyncIterator[str]:
     """The DSN that leads to the database of *dsn* by way of a pooler in transaction mode."""
     pooler = Pooler(dsn)
     await pooler.connect()
-    server = await asyncio.start_server(pooler.take_call, "127.0.0.1")
+    server = await asyncio.start_server(pooler.calls.take, "127.0.0.1")
     port = server.sockets[0].getsockname()[1]
     try:
         yield f"postgresql://postgres@127.0.0.1:{port}/{database_of(dsn)}"
