@@ -124,6 +124,16 @@ def test_an_event_that_is_otherwise_is_found() -> None:
         judged(Event("removed", json.dumps(bad | {"reason": "deleted", "more": 1}), ""))
 
 
+def test_each_line_of_the_old_hook_is_spoken_of() -> None:
+    """Who moves goes through their own hook line by line, and looks for what became of each."""
+    text = (ROOT / "docs/migrating-from-supabase-realtime.md").read_text(encoding="utf-8")
+    old, _, rest = text.partition("## Ours")
+    marked = {int(number) for number in re.findall(r"// (\d+)$", old, re.MULTILINE)}
+    cells = re.findall(r"^\| ([\d, ]+) \|", rest, re.MULTILINE)
+    told = {int(number) for cell in cells for number in cell.split(",")}
+    assert marked == told == set(range(1, len(marked) + 1))
+
+
 def test_the_examples_of_the_stream_have_every_part_in_its_place() -> None:
     """People copy them into tests of their own."""
     text = (ROOT / "docs/protocol.md").read_text(encoding="utf-8").partition("## 7.")[2]

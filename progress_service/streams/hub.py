@@ -181,13 +181,17 @@ class Hub:
                 del self._users[stream.user_id], self._views[stream.user_id]
 
     def _push(self, stream: Stream, message: Message) -> None:
+        if (rest := self._pushed(stream, message)) is not None:
+            self._wait_for(stream, rest)
+
+    def _pushed(self, stream: Stream, message: Message) -> Rest | None:
+        """Push one frame, and count it."""
         if stream.is_behind:
             self.missed += 1
         else:
             self.frames += 1
             self.frame_bytes += len(message["body"])
-        if (rest := stream.push(message)) is not None:
-            self._wait_for(stream, rest)
+        return stream.push(message)
 
     def _send_comment(self, stream: Stream) -> None:
         """Keep the connection alive. This is no frame, and is not counted as one."""
@@ -208,10 +212,10 @@ class Hub:
                 stream.is_behind = False
                 rest = None
                 if stream.farewell is not None:
-                    rest = stream.push(stream.farewell)
+                    rest = self._pushed(stream, stream.farewell)
                 elif stream.has_missed:
                     stream.has_missed = False
-                    rest = stream.push(body(self._missed(stream)))
+                    rest = self._pushed(stream, body(self._missed(stream)))
         except Exception:
             logger.exception("a slow stream broke off", extra={"stream_id": stream.id})
             stream.ending = Ending.BROKEN
