@@ -8,7 +8,6 @@ from urllib.parse import parse_qs
 
 from sse_starlette import EventSourceResponse
 from starlette.types import Message, Receive, Scope, Send
-from structlog.contextvars import bind_contextvars
 
 from progress_service.api.access import STREAM_KINDS, Access, Identity
 from progress_service.api.answers import Answers
@@ -84,13 +83,13 @@ class StreamRoute:
         ends_at = datetime.fromtimestamp(identity.expires_at, UTC)
         self._addresses.enter(address)
         stream = Stream(identity.user_id, view, send, ends_at)
-        bind_contextvars(stream_id=stream.id)
-        logger.debug("stream opened for user %s", stream.user_id)
+        about = {"stream_id": stream.id}
+        logger.debug("stream opened for user %s", stream.user_id, extra=about)
         try:
             await self._hub.serve(stream, receive)
         finally:
             self._addresses.leave(address)
-            logger.debug("stream ended: %s", stream.ending)
+            logger.debug("stream ended: %s", stream.ending, extra=about)
 
     def _room(self, scope: Scope, identity: Identity) -> str | None:
         """The address that the stream counts for, if there is room for one more stream."""
