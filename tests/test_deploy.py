@@ -3,6 +3,10 @@
 import configparser
 import re
 import shlex
+import shutil
+import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -138,6 +142,22 @@ def test_the_image_is_built_in_two_stages_and_runs_as_nobody() -> None:
     assert all((ROOT / name).exists() for name in names)
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert names == {line.removeprefix("!") for line in ignored if line.startswith("!")}
+
+
+def test_what_is_copied_into_the_image_is_all_that_it_takes(tmp_path: Path) -> None:
+    """A file that is missing there is found when the image is built, or worse, when it runs."""
+    for line in re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE):
+        for name in line.split():
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / name, tmp_path)
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel"], cwd=tmp_path, check=True)
+    (wheel,) = tmp_path.glob("dist/*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        names = set(packed.namelist())
+    assert {"progress_service/schema.sql", "progress_service/client/small/element.js"} <= names
+    assert "progress_service/api/metrics.py" in names
 
 
 def test_containers_are_read_only_and_may_do_nothing_special() -> None:
