@@ -50,7 +50,7 @@ browser: $(READY)
 	@$(BIN)/python tests/chromium.py
 
 clean:  ## remove what these commands made
-	rm -rf .venv .demo .test report tests/npm/node_modules
+	rm -rf .venv .demo .test report reports tests/npm/node_modules
 
 $(READY): requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 …")'

@@ -27,6 +27,7 @@ class Served:
         if not port:
             raise RuntimeError(f"the service did not start: {self.said()}")
         self.port = int(port)
+        self.pid = process.pid
 
     def send(self, count: int) -> None:
         """Have it send so many frames."""

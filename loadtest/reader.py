@@ -137,7 +137,7 @@ class Reader:
                 return None
             self._waiting.discard(stream)
             text = rest
-        events, self._tails[stream] = _dechunked(text)
+        events, self._tails[stream] = dechunked(text)
         span = _span(events)
         if span is not None and not is_own and not self._tails[stream]:
             if len(self._spans) >= SPANS_MAX:
@@ -153,7 +153,7 @@ def stream_request(user_id: str = USER_ID) -> bytes:
     return "\r\n".join(lines).encode()
 
 
-def _dechunked(text: bytes) -> tuple[bytes, bytes]:
+def dechunked(text: bytes) -> tuple[bytes, bytes]:
     """The whole chunks of *text*, joined, and what is left of it (RFC 9112, section 7.1)."""
     body = bytearray()
     start = 0
