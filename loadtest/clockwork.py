@@ -19,7 +19,8 @@ import asyncpg
 import msgspec
 import uvloop
 
-from loadtest.scene import TOTAL
+TOTAL = 1_000_000
+"""Of each job; so large that no run comes to its end by counting."""
 
 WRITE = f"""
     UPDATE bulk_enrichment_jobs SET status = $4, progress = jsonb_build_object('total', {TOTAL},
@@ -42,8 +43,8 @@ class Orders(msgspec.Struct):
 class Done(msgspec.Struct):
     """What was written: the number of each job's last UPDATE, and, in seconds, how it went.
 
-    Of each UPDATE that has a planned time, in order: `late` is how long after that it was sent, `took` how long
-    it took until its commit was known, and `known` is when that was (a Unix time).
+    Of each UPDATE that has a planned time, in order: `late` is how long after that it was sent, `took` how
+    long it took until its commit was known, and `known` is when that was (a Unix time).
     """
 
     numbers: dict[str, int]

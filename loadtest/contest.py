@@ -55,11 +55,12 @@ def contestants() -> dict[str, Contestant]:
     return {each.name: each for each in (ours, by_log)}
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Let people choose who takes part."""
+def add_options(parser: argparse.ArgumentParser, *, default: Sequence[str] = ()) -> None:
+    """Let people choose who takes part: unless they do, those of *default*, or everybody."""
     known = [*contestants()]
+    text = "who takes part: " + ", ".join(known)
     parser.add_argument(
-        "--only", nargs="+", choices=known, default=known, help="who takes part; the others are left out"
+        "--only", nargs="+", choices=known, default=default or known, metavar="NAME", help=text
     )
 
 

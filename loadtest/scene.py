@@ -18,6 +18,7 @@ import asyncpg
 import jwt
 import psutil
 
+from loadtest.clockwork import TOTAL
 from loadtest.served import SECRET
 from progress_service.embedded import embedded_postgres
 from progress_service.jobs.schema import apply_schema
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
 TOKEN_SECONDS = 12 * 3_600
 SETTINGS = {"max_connections": "100"}
-TOTAL = 1_000_000
-"""Of each job; so large that no run comes to its end by counting."""
-
 NEW_PEOPLE = "INSERT INTO users (id) SELECT unnest($1::uuid[])"
 NEW_JOBS = """
     INSERT INTO bulk_enrichment_jobs (id, user_id, status, progress)

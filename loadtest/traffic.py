@@ -130,7 +130,7 @@ def _result(load: Load, crowd: Crowd, done: Sequence[Done], before: _Meters, aft
 
 
 def _since_known(crowd: Crowd, done: Sequence[Done]) -> Iterator[float]:
-    """How long after its writer knew of the commit each change was read; below 0 where the frame was sooner."""
+    """How long after its writer knew of the commit each change was read; below 0 where the frame won."""
     known = {}
     for each in done:
         jobs = [*each.numbers]

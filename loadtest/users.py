@@ -2,15 +2,15 @@
 
 Each person has a running job and one stream, every other person two. A job is written once in two seconds on
 average, by a schedule that was made before and waits for nobody (`clockwork.py`), and completed in the end.
-Each stream must be told of its own person's jobs alone, never of an older state, and of every end. PostgreSQL,
-which waits for the disk at each commit, the service, the writers and the reader share the machine.
+Each stream must be told of its own person's jobs alone, never of an older state, and of every end.
+PostgreSQL, which waits for the disk at each commit, service, writers and reader share the machine.
 
 How long a change is under way, to the read of its frame, is told in three ways:
 
-    commit to frame     from when PostgreSQL worked on the UPDATE, a moment before its commit went to the disk;
-                        this time rides in the row, and the goals are for it
-    planned to frame    from when the schedule had planned the UPDATE, so that nothing which stalls can hide it
-    known to frame      from when the writer knew of the commit: without the disk, and the service's part alone
+    commit to frame     from when PostgreSQL worked on the UPDATE, a moment before its commit went to the
+                        disk; this time rides in the row, and the goals are for it
+    planned to frame    from when the schedule had planned the UPDATE, so that no stall can hide itself
+    known to frame      from when the writer knew of the commit: without the disk, the service's part alone
 """
 
 import argparse
