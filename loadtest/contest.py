@@ -6,11 +6,16 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from loadtest.peers import Peer, peers
+from loadtest.peers.peer import pinned
 from loadtest.process import served
-from loadtest.scene import stream_request
+from loadtest.reader import OURS as OUR_LOOK
+from loadtest.reader import Look
+from loadtest.scene import person_id, stream_request
+from loadtest.writers import BARE, ROW
 from progress_service.jobs.schema import schema_text
 
-OURS = "ours"
+OURS, OURS_BY_LOG = "ours", "ours, wal"
 PATH = "/v1/stream"
 
 
@@ -19,12 +24,13 @@ class Serving:
     """A service that runs.
 
     `pids` are all processes that it consists of, but for PostgreSQL's; `request` makes the whole request that
-    opens a person's stream.
+    opens a person's stream, and `look` is how that looks.
     """
 
     port: int
     pids: Sequence[int]
     request: Callable[[int], bytes]
+    look: Look
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +50,31 @@ class Contestant:
 @contextmanager
 def _ours(feed: str, dsn: str, core: Sequence[int]) -> Iterator[Serving]:
     settings = {"DATABASE_URL": dsn, "PROGRESS_FEED": feed}
-    with served("database", core, settings) as server:
-        yield Serving(server.port, [server.pid], partial(stream_request, PATH))
+    with pinned(core), served("database", settings=settings) as server:
+        yield Serving(server.port, [server.process_id], partial(stream_request, PATH), OUR_LOOK)
+
+
+@contextmanager
+def _peer(peer: Peer, dsn: str, core: Sequence[int]) -> Iterator[Serving]:
+    with peer.running(core, dsn) as running:
+        yield Serving(
+            running.port,
+            running.processes,
+            lambda person: running.request(person_id(person)),
+            running.look,
+        )
 
 
 def contestants() -> dict[str, Contestant]:
-    """Everybody, by name: ours by notifications, ours by the write-ahead log, and the peers."""
+    """Everybody, by name.
+
+    Ours takes notifications of each statement, or reads the write-ahead log, and its table has all of its
+    rules. The peers listen to the usual trigger for each row, on a table without any rule.
+    """
     ours = Contestant(OURS, schema_text("notify"), partial(_ours, "notify"))
-    by_log = Contestant("ours, wal", schema_text("wal"), partial(_ours, "wal"))
-    return {each.name: each for each in (ours, by_log)}
+    by_log = Contestant(OURS_BY_LOG, schema_text("wal"), partial(_ours, "wal"))
+    others = [Contestant(peer.name, BARE + ROW, partial(_peer, peer), peer.absent()) for peer in peers()]
+    return {each.name: each for each in (ours, by_log, *others)}
 
 
 def add_options(parser: argparse.ArgumentParser, *, default: Sequence[str] = ()) -> None:

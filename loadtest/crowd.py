@@ -13,34 +13,16 @@ import time
 from array import array
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-import msgspec
-
-from loadtest.reader import CHUNK_BYTES, HEAD_END, OK, Silence, WrongAnswerError, dechunked
+from loadtest.contest import Serving
+from loadtest.reader import CHUNK_BYTES, CHUNKED, HEAD_END, OK, Silence, WrongAnswerError, dechunked
 from loadtest.scene import People
+from loadtest.told import Counted, Told, told
 
 DATA = re.compile(rb"^data: ?(.*?)\r?$", re.MULTILINE)
 EVENT_END = re.compile(rb"\r?\n\r?\n")
 RESET = struct.pack("ii", 1, 0)
 AT_ONCE = 256
 SILENT_SECONDS_MAX = 60.0
-
-
-class _Progress(msgspec.Struct):
-    completed: int = 0
-    planned: float = 0.0
-    stamped: float = 0.0
-
-
-class _Told(msgspec.Struct):
-    """Whatever an event may say of jobs: a job's whole row or view, or a snapshot of several."""
-
-    id: str = ""
-    status: str = ""
-    progress: _Progress | None = None
-    jobs: "list[_Told] | None" = None
-
-
-_decode = msgspec.json.Decoder(_Told).decode
 
 
 class Stream:
@@ -67,20 +49,20 @@ class Crowd:
     and from when PostgreSQL worked on it. `arrivals` has of each its job, its number and when it was read.
 
     Args:
-        port: Where the service listens on this machine.
-        request: The whole request that opens a person's stream.
+        serving: The service; where it listens, how it is asked and how it answers.
         people: Who there is, and whose each job is.
     """
 
-    def __init__(self, port: int, request: Callable[[int], bytes], people: People) -> None:
-        self.port = port
+    def __init__(self, serving: Serving, people: People) -> None:
+        self._port = serving.port
+        self._request = serving.request
+        self._look = serving.look
         self.streams: set[Stream] = set()
         self.delivered = 0
         self.snapshots = 0
         self.timed_from = float("inf")
         self.since_planned, self.since_stamped = array("d"), array("d")
         self.arrivals: list[tuple[str, int, float]] = []
-        self._request = request
         self._people = people
         self._opening: set[Stream] = set()
         self._selector = selectors.DefaultSelector()
@@ -157,7 +139,7 @@ class Crowd:
     def _connect(self, person: int, request: bytes) -> None:
         connection = socket.socket()
         connection.setblocking(False)  # noqa: FBT003 - the library's signature.
-        error = connection.connect_ex(("127.0.0.1", self.port))
+        error = connection.connect_ex(("127.0.0.1", self._port))
         if error not in (0, errno.EINPROGRESS):
             connection.close()
             raise WrongAnswerError(f"a stream could not be opened: {errno.errorcode[error]}")
@@ -226,35 +208,43 @@ class Crowd:
         if not end:
             return b""
         stream.raw = b""
-        stream.is_chunked = b"transfer-encoding: chunked" in head.lower()
+        stream.is_chunked = CHUNKED in head.lower()
+        if not self._look.opening:
+            self._begin(stream)
         return rest
 
     def _take(self, stream: Stream, event: bytes, now: float) -> None:
-        data = DATA.findall(event)
-        if not data:
-            return
-        told = _decode(b"\n".join(data))
-        if told.jobs is not None:
-            self._note_snapshot(stream, told.jobs)
-        elif told.progress is not None:
-            self._note(stream, told)
-            self.delivered += 1
-            if told.progress.planned >= self.timed_from:
-                self.since_planned.append(now - told.progress.planned)
-                self.since_stamped.append(now - told.progress.stamped)
-                self.arrivals.append((told.id, told.progress.completed, now))
+        for each in told(b"\n".join(DATA.findall(event)), self._look):
+            if each.jobs is not None:
+                self.snapshots += 1
+                for job in each.jobs:
+                    self._note(stream, job)
+                self._require_all(stream)
+            elif each.progress is not None:
+                self._note(stream, each)
+                self._note_delivery(each, each.progress, now)
+        if not stream.is_open and self._look.opening in event:
+            self._begin(stream)
 
-    def _note_snapshot(self, stream: Stream, jobs: list[_Told]) -> None:
-        self.snapshots += 1
-        for job in jobs:
-            self._note(stream, job)
-        if not stream.is_open:
-            if lacking := set(self._people.jobs_of(stream.person)) - stream.numbers.keys():
-                raise WrongAnswerError(f"a snapshot of person {stream.person} lacks {sorted(lacking)}")
-            stream.is_open = True
-            self._opening.discard(stream)
+    def _note_delivery(self, job: Told, progress: Counted, now: float) -> None:
+        self.delivered += 1
+        if progress.planned >= self.timed_from:
+            self.since_planned.append(now - progress.planned)
+            self.since_stamped.append(now - progress.stamped)
+            self.arrivals.append((job.id, progress.completed, now))
 
-    def _note(self, stream: Stream, job: _Told) -> None:
+    def _require_all(self, stream: Stream) -> None:
+        """See that the first snapshot has told every job that there was before the stream."""
+        if not stream.is_open and (
+            lacking := set(self._people.jobs_of(stream.person)) - stream.numbers.keys()
+        ):
+            raise WrongAnswerError(f"a snapshot of person {stream.person} lacks {sorted(lacking)}")
+
+    def _begin(self, stream: Stream) -> None:
+        stream.is_open = True
+        self._opening.discard(stream)
+
+    def _note(self, stream: Stream, job: Told) -> None:
         if self._people.owner(job.id) != stream.person:
             raise WrongAnswerError(f"person {stream.person} was told of job {job.id}, which is not theirs")
         assert job.progress is not None

@@ -2,8 +2,8 @@
 
     python -m loadtest.lives < orders
 
-It connects, prints `ready`, and reads its orders (`Orders`) as one line of JSON. Job 0 is person 0's, and so on
-in turn. When its input ends, all that is at work is completed, and it prints how much that was (`Done`).
+It connects, prints `ready`, and reads its orders (`Orders`) as one line of JSON. Job 0 is person 0's, and so
+on in turn. When its input ends, all that is at work is completed, and it prints how much that was (`Done`).
 """
 
 import asyncio
@@ -26,7 +26,7 @@ KEPT_JOBS = 1_000
 
 
 class Orders(msgspec.Struct):
-    """How to work: statements a second, for how many people, on how many jobs at once, and UPDATEs of each."""
+    """How to work: statements a second, for how many people, on how many jobs at once, UPDATEs of each."""
 
     per_second: float
     people: int

@@ -136,24 +136,6 @@ async def _populated(dsn: str, people: People) -> None:
     await connection.close()
 
 
-class Processes:
-    """What some processes take of the machine."""
-
-    def __init__(self, pids: Sequence[int]) -> None:
-        self._processes = [psutil.Process(pid) for pid in pids]
-
-    @property
-    def seconds(self) -> float:
-        """Their time on processors, of user and kernel."""
-        times = [process.cpu_times() for process in self._processes]
-        return float(sum(each.user + each.system for each in times))
-
-    @property
-    def bytes(self) -> int:
-        """Their resident memory."""
-        return sum(process.memory_info().rss for process in self._processes)
-
-    @property
-    def files(self) -> int:
-        """Their open descriptors."""
-        return sum(process.num_fds() for process in self._processes)
+def files(pids: Sequence[int]) -> int:
+    """The open descriptors of these processes."""
+    return sum(psutil.Process(pid).num_fds() for pid in pids)

@@ -26,10 +26,11 @@ from loadtest.crowd import Crowd
 from loadtest.figures import Figure, figure
 from loadtest.live import Live, live
 from loadtest.lives import Done, Orders
+from loadtest.peers import usage
 from loadtest.process import allow_files
 from loadtest.reader import WrongAnswerError
 from loadtest.report import Line, Plot, options, parsed, publish
-from loadtest.scene import People, Processes, job_id, populate, world
+from loadtest.scene import People, files, job_id, populate, world
 
 SLOPE_BYTES_MAX = 4 << 20
 """An hour; what a service of 80 MB may gain in a day before anybody has to look."""
@@ -111,9 +112,9 @@ def _run(contestant: Contestant, dsn: str, asked: argparse.Namespace, now: Live)
     populate(dsn, People(asked.users, 0))
     orders = Orders(asked.rate, asked.users, asked.at_work, UPDATES)
     with contestant.start(dsn, ()) as serving:
-        processes = Processes(serving.pids)
-        soaked.files_before = processes.files
-        with closing(Crowd(serving.port, serving.request, people)) as crowd, _worker(dsn) as worker:
+        processes = serving.pids
+        soaked.files_before = files(processes)
+        with closing(Crowd(serving, people)) as crowd, _worker(dsn) as worker:
             crowd.open(range(asked.users))
             _order(worker, orders)
             _come_and_go(crowd, processes, asked, soaked, now)
@@ -123,21 +124,23 @@ def _run(contestant: Contestant, dsn: str, asked: argparse.Namespace, now: Live)
             )
             soaked.delivered, soaked.jobs = crowd.delivered, done.jobs
         deadline = time.monotonic() + FREE_SECONDS_MAX
-        while processes.files > soaked.files_before and time.monotonic() < deadline:
+        while files(processes) > soaked.files_before and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS / 10)
-        soaked.files_after = processes.files
+        soaked.files_after = files(processes)
     return soaked
 
 
 def _come_and_go(
-    crowd: Crowd, processes: Processes, asked: argparse.Namespace, soaked: Soaked, now: Live
+    crowd: Crowd, processes: Sequence[int], asked: argparse.Namespace, soaked: Soaked, now: Live
 ) -> None:
     chance = random.Random(1)  # noqa: S311 - the same people for everyone; guards nothing.
     visitors = [person for person in range(asked.users) if not _stays(person)]
     began = time.monotonic()
     while (elapsed := time.monotonic() - began) < 60 * asked.minutes:
-        soaked.looks.append((elapsed, processes.bytes, processes.files))
-        now.say(f"{elapsed / 60:.1f} min, {processes.bytes / 2**20:.1f} MiB, {crowd.delivered:,} changes")
+        soaked.looks.append((elapsed, usage(processes).bytes, files(processes)))
+        now.say(
+            f"{elapsed / 60:.1f} min, {usage(processes).bytes / 2**20:.1f} MiB, {crowd.delivered:,} changes"
+        )
         here = [stream for stream in crowd.streams if not _stays(stream.person)]
         going = chance.sample(here, min(asked.going, len(here)))
         crowd.cut(going)

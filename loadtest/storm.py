@@ -80,7 +80,7 @@ def _run(world: World, contestant: Contestant, dsn: str, people: People, now: Li
     everybody, (_, core) = range(people.count), ALL_CORES
     with (
         contestant.start(dsn, core) as serving,
-        closing(Crowd(serving.port, serving.request, people)) as crowd,
+        closing(Crowd(serving, people)) as crowd,
     ):
         began = time.monotonic()
         crowd.open(everybody, heed=lambda count: now.say(f"{count:,} are here"))
@@ -97,7 +97,7 @@ def _run(world: World, contestant: Contestant, dsn: str, people: People, now: Li
     now.say("the service starts anew")
     with contestant.start(dsn, core) as serving:
         started = time.monotonic()
-        with closing(Crowd(serving.port, serving.request, people)) as crowd:
+        with closing(Crowd(serving, people)) as crowd:
             crowd.open(everybody, at_once=people.count)
             return Run(
                 opened_seconds=opened_seconds,

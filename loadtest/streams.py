@@ -19,9 +19,10 @@ from loadtest.contest import OURS, Contestant, add_options, taking_part
 from loadtest.crowd import AT_ONCE, Crowd
 from loadtest.figures import Figure, figure
 from loadtest.live import Live, live
+from loadtest.peers import usage
 from loadtest.process import FILES_TO_SPARE, allow_files, cores, pin
 from loadtest.report import Line, Plot, options, parsed, publish
-from loadtest.scene import People, Processes, populate, world
+from loadtest.scene import People, populate, world
 
 BYTES_MAX = 10_240
 PLAIN = "plain"
@@ -105,18 +106,18 @@ def _run(
 ) -> Sequence[Stage]:
     stages = []
     with contestant.start(dsn, ALL_CORES[1]) as serving:
-        processes = Processes(serving.pids)
-        with closing(Crowd(serving.port, serving.request, people)) as crowd:
+        processes = serving.pids
+        with closing(Crowd(serving, people)) as crowd:
             crowd.open(range(WARM_STREAMS))
             crowd.read(SETTLED_SECONDS)
-            warm = processes.bytes
+            warm = usage(processes).bytes
             for count in counts:
                 began, busy, before = time.monotonic(), time.process_time(), len(crowd.streams)
                 crowd.open(range(before, count), heed=partial(_tell, now, count))
                 seconds = time.monotonic() - began
                 share = (time.process_time() - busy) / seconds
                 crowd.read(SETTLED_SECONDS)
-                size = (processes.bytes - warm) / (count - WARM_STREAMS)
+                size = (usage(processes).bytes - warm) / (count - WARM_STREAMS)
                 stages.append(Stage(count, size, (count - before) / seconds, share))
     return stages
 

@@ -17,8 +17,9 @@ from loadtest.clockwork import Done, Orders
 from loadtest.contest import Contestant
 from loadtest.crowd import Crowd
 from loadtest.live import Live
+from loadtest.peers import usage
 from loadtest.reader import WrongAnswerError
-from loadtest.scene import People, Processes, World, populate
+from loadtest.scene import People, World, populate
 
 BEGIN_SECONDS = 0.3
 """From the last preparation to the first UPDATE."""
@@ -71,7 +72,7 @@ def run(world: World, contestant: Contestant, dsn: str, load: Load, now: Live) -
     populate(dsn, load.people)
     with ExitStack() as stack:
         serving = stack.enter_context(contestant.start(dsn, ()))
-        crowd = Crowd(serving.port, serving.request, load.people)
+        crowd = Crowd(serving, load.people)
         stack.enter_context(closing(crowd))
         crowd.open(load.watched, heed=lambda count: now.say(f"{count:,} streams are open"))
         writers = [stack.enter_context(_writer(dsn)) for _ in range(load.writers)]
@@ -100,7 +101,7 @@ class _Meters:
 
     def __init__(self, world: World, pids: Sequence[int], crowd: Crowd) -> None:
         self.at = time.monotonic()
-        self.service = Processes(pids).seconds
+        self.service = usage(pids).seconds
         self.database = world.seconds
         self.reader = time.process_time()
         self.delivered = crowd.delivered

@@ -15,7 +15,10 @@ SLOW = ["slow", "--stalled", "20", "--readers", "3", "--frames", "20", "--runs",
     [
         (["advance", "--calls", "20000", "--runs", "1"], "most UPDATEs in any one second"),
         (["board", "--jobs", "200", "--facts", "2000", "--runs", "1"], "apply, 200 jobs"),
-        (["fanout", "--streams", "30", "--frames", "8", "--runs", "1"], "ours / plain: memory"),
+        (
+            ["fanout", "--streams", "30", "--seconds", "0.1", "--runs", "1", "--peers", "plain"],
+            "ours / plain: memory",
+        ),
         (["ready", "--times", "3"], "commit to frame"),
         (["drain", "--streams", "150", "--seconds", "1"], "from SIGTERM to the last end"),
         (SLOW, "descriptors free"),
