@@ -21,6 +21,7 @@ NEEDED = PROJECT["project"]["dependencies"]
 NEEDED_BY_DEVELOPERS = [
     *NEEDED,
     *PROJECT["project"]["optional-dependencies"]["demo"],
+    *PROJECT["project"]["optional-dependencies"]["nats"],
     *PROJECT["dependency-groups"]["dev"],
     *PROJECT["build-system"]["requires"],
 ]
