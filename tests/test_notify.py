@@ -207,7 +207,7 @@ async def test_a_table_that_tells_nobody_is_not_listened_to(
 async def test_a_snapshot_that_is_not_answered_is_given_up_soon(
     dsn: str, connection: Connection, user_id: UUID
 ) -> None:
-    """A line that goes deaf during the snapshot shows as any other does; a slow table gets more time later."""
+    """A line that goes deaf during the snapshot shows as any other; a slow table gets more time later."""
     job_id = await inserted(connection, user_id)
     listener = Listener()
     feed = NotifyFeed(dsn, clock=monotonic_clock, linger_seconds=5.0)
