@@ -5,8 +5,10 @@ done. Only where it does suspend, at a slow reader, is something left that a tas
 """
 
 import logging
+import secrets
 from collections.abc import Callable, Coroutine, Generator
 from datetime import datetime
+from enum import StrEnum
 from types import coroutine
 from typing import Any, cast
 
@@ -19,10 +21,24 @@ logger = logging.getLogger(__name__)
 Rest = Coroutine[Any, Any, None]
 """What is left of a send that had to wait: await it, in a task."""
 
+ID_BYTES = 12
+
 
 def body(frame: bytes, *, is_last: bool = False) -> Message:
     """A frame as an ASGI message. One message may be pushed to any number of streams."""
     return {"type": "http.response.body", "body": frame, "more_body": not is_last}
+
+
+class Ending(StrEnum):
+    """Why a stream ended."""
+
+    GONE = "gone"
+    """Its browser left, or no longer read."""
+
+    EXPIRED = "expired"
+    DENIED = "denied"
+    DRAINED = "drained"
+    BROKEN = "broken"
 
 
 class Stream:
@@ -35,6 +51,7 @@ class Stream:
 
     __slots__ = (
         "_send",
+        "ending",
         "expires_at",
         "farewell",
         "has_missed",
@@ -49,7 +66,9 @@ class Stream:
         self.user_id = user_id
         self.view = view
         self.expires_at = expires_at
-        self.id: str | None = None
+        # In our log from the start on, and told to the browser once it may need it.
+        self.id = secrets.token_urlsafe(ID_BYTES)
+        self.ending = Ending.GONE
         self.is_end_due = False
         self.is_behind = False
         self.has_missed = False
@@ -81,7 +100,8 @@ class Stream:
             return None
         except Exception:
             # A stream that cannot be written to must not cost any other stream a frame.
-            logger.exception("a stream broke off")
+            logger.exception("a stream broke off", extra={"stream_id": self.id})
+            self.ending = Ending.BROKEN
             self._send = None
             return None
         self.is_behind = True
