@@ -27,7 +27,7 @@ from rich.console import Console
 
 from loadtest.figures import Figure, figure
 from loadtest.havoc import Database, Service, Way
-from loadtest.ledger import Ledger
+from loadtest.ledger import Ledger, StuckError
 from loadtest.report import options, parsed, publish
 from loadtest.witness import Browser, at_work
 from progress_service.jobs.schema import apply_schema, schema_text
@@ -156,10 +156,10 @@ def main(arguments: Sequence[str]) -> int:
     """Break and print; the exit status is 1 if anything was lost, mixed up or went back."""
     asked = parsed(_parser(), arguments)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        scene, figures = anyio.run(_run, asked, Path(folder), backend_options={"use_uvloop": True})
-        publish(f"{sum(scene.survived.values()):,} faults, seed {asked.seed}", figures, asked)
-        for violation in scene.violations[:20]:
-            print(violation)
+        scene = anyio.run(_run, asked, Path(folder))
+    publish(f"{sum(scene.survived.values()):,} faults, seed {asked.seed}", _figures(scene), asked)
+    for violation in scene.violations[:20]:
+        print(violation)
     return int(bool(scene.violations))
 
 
@@ -174,21 +174,45 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def _run(asked: argparse.Namespace, folder: Path) -> tuple[Scene, list[Figure]]:
+async def _run(asked: argparse.Namespace, folder: Path) -> Scene:
+    """Break what was asked for; what was seen is kept, too, when it is interrupted or a writer is stuck."""
+    scene = None
+    try:
+        async with _staged(asked, folder) as scene:
+            await _break_all(scene, asked.faults)
+    except* StuckError as stuck:
+        _note(scene, *map(str, _leaves(stuck)))
+    except* anyio.get_cancelled_exc_class():
+        _note(scene, "it was interrupted before its end")
+    assert scene is not None
+    return scene
+
+
+def _note(scene: Scene | None, *violations: str) -> None:
+    if scene is not None:
+        scene.violations += violations
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for part in error.exceptions for leaf in _leaves(part)]
+    return [error]
+
+
+async def _break_all(scene: Scene, faults: int) -> None:
     console = Console()
-    async with _staged(asked, folder) as scene:
-        names = _order(scene.chance, asked.faults)
-        with console.status("everybody takes their place") as status:
-            await _seen_by_all(scene, "start")
-            scene.recoveries.clear()
-            for number, name in enumerate(names, 1):
-                status.update(f"{number} of {asked.faults}: {name}")
-                await FAULTS[name][0](scene)
-                await _seen_by_all(scene, name)
-                scene.survived[name] += 1
-                if number % FAULTS_BETWEEN_RESTS == 0 or number == asked.faults:
-                    await _compare(scene)
-        return scene, _figures(scene)
+    with console.status("everybody takes their place") as status:
+        await _seen_by_all(scene, "start")
+        scene.recoveries.clear()
+        for number, name in enumerate(_order(scene.chance, faults), 1):
+            status.update(f"{number} of {faults}: {name}")
+            await FAULTS[name][0](scene)
+            await _seen_by_all(scene, name)
+            scene.survived[name] += 1
+            if number % FAULTS_BETWEEN_RESTS == 0 or number == faults:
+                await _compare(scene)
+                if not console.is_terminal:
+                    print(f"{number} of {faults} faults, {len(scene.violations)} violations", flush=True)
 
 
 def _order(chance: random.Random, faults: int) -> list[str]:

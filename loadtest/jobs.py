@@ -19,11 +19,11 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import anyio
-import asyncpg
 import jwt
 
 from loadtest.figures import Figure, figure
 from loadtest.page import Page
+from loadtest.postgres import connected
 from loadtest.process import served
 from loadtest.report import options, parsed, publish
 from loadtest.served import SECRET
@@ -117,27 +117,25 @@ def _start(dsn: str, users: Sequence[UUID]) -> _Start:
 
 
 async def _filled(dsn: str, jobs: int) -> list[UUID]:
-    connection = await asyncpg.connect(dsn)
-    users = [row[0] for row in await connection.fetch(NEW_USERS, max(1, jobs // JOBS_EACH))]
-    await connection.execute(NEW_JOBS, users, JOBS_EACH)
-    await connection.execute("VACUUM ANALYZE bulk_enrichment_jobs")
-    await connection.execute("CHECKPOINT")
-    await connection.close()
-    return users
+    async with connected(dsn) as connection:
+        users = [row[0] for row in await connection.fetch(NEW_USERS, max(1, jobs // JOBS_EACH))]
+        await connection.execute(NEW_JOBS, users, JOBS_EACH)
+        await connection.execute("VACUUM ANALYZE bulk_enrichment_jobs")
+        await connection.execute("CHECKPOINT")
+        return users
 
 
 async def _require_all_told(dsn: str, port: int, users: Sequence[UUID]) -> None:
     """Open the streams of some people, and see that each is told of all of that person's jobs."""
-    connection = await asyncpg.connect(dsn)
-    for user_id in users:
-        ((active, total, completed),) = await connection.fetch(SUMS, user_id)
-        job_ids = [row[0] for row in await connection.fetch(OWNED, user_id)]
-        token = jwt.encode({"sub": str(user_id), "exp": time.time() + 600}, SECRET)
-        async with Page.opened(port, token) as page:
-            sums = f'"active":{active},"total":{total},"completed":{completed},'
-            if not await page.begins_with(sums) or not all(map(page.tells, job_ids)):
-                raise WrongAnswerError(f"somebody who has {active} jobs was told something else")
-    await connection.close()
+    async with connected(dsn) as connection:
+        for user_id in users:
+            ((active, total, completed),) = await connection.fetch(SUMS, user_id)
+            job_ids = [row[0] for row in await connection.fetch(OWNED, user_id)]
+            token = jwt.encode({"sub": str(user_id), "exp": time.time() + 600}, SECRET)
+            async with Page.opened(port, token) as page:
+                sums = f'"active":{active},"total":{total},"completed":{completed},'
+                if not await page.begins_with(sums) or not all(map(page.tells, job_ids)):
+                    raise WrongAnswerError(f"somebody who has {active} jobs was told something else")
 
 
 @dataclass

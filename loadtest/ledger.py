@@ -5,6 +5,7 @@ statement says a state and not a step; made twice, it is the same.
 """
 
 import random
+import time
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 
 PAUSE_SECONDS = 0.05
+STATEMENT_SECONDS_MAX = 2.0
+# Longer than any fault lasts: who cannot write for so long has met something that nobody broke on purpose.
+OUTAGE_SECONDS_MAX = 120.0
 ENDS = ("completed", "failed", "cancelled")
 STEPS_MAX = 20
 OUTAGE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -32,6 +36,16 @@ AT_WORK = """
     SELECT id::text, revision FROM bulk_enrichment_jobs
     WHERE user_id = $1 AND status IN ('pending', 'running', 'paused')
 """
+SESSIONS = """
+    SELECT pid, application_name, state, wait_event_type, wait_event, now() - xact_start AS age,
+        pg_blocking_pids(pid) AS waits_for, left(query, 80) AS query
+    FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+    ORDER BY xact_start
+"""
+
+
+class StuckError(Exception):
+    """The database was to be written to for a long time, and could not."""
 
 
 class Ledger:
@@ -85,17 +99,27 @@ class Ledger:
         """The jobs that the database holds at work, each with its revision."""
         async with self._turn:
             connection = await self._connected()
-            return {row[0]: row[1] for row in await connection.fetch(AT_WORK, self.user_id)}
+            rows = await connection.fetch(AT_WORK, self.user_id, timeout=STATEMENT_SECONDS_MAX)
+            return {row[0]: row[1] for row in rows}
 
     async def write(self, statement: str, *values: Any) -> None:
-        """Execute a statement until it is done."""
+        """Execute a statement until it is done.
+
+        Raises:
+            StuckError: It could not be done for two minutes.
+        """
+        began = time.monotonic()
         while True:
             try:
                 async with self._turn:
                     connection = await self._connected()
-                    await connection.execute(statement, *values, timeout=2.0)
-            except OUTAGE:
+                    await connection.execute(statement, *values, timeout=STATEMENT_SECONDS_MAX)
+            except OUTAGE as error:
                 self.forget()
+                if time.monotonic() - began > OUTAGE_SECONDS_MAX:
+                    raise StuckError(
+                        f"{self.owner} cannot write: {error!r}\n{await self._others()}"
+                    ) from error
                 await anyio.sleep(PAUSE_SECONDS)
             else:
                 return
@@ -106,6 +130,15 @@ class Ledger:
             self._connection.terminate()
             self._connection = None
 
+    async def _others(self) -> str:
+        """Who does what in the database, and who waits for whom, in a line each."""
+        try:
+            connection = await self._connected()
+            rows = await connection.fetch(SESSIONS, timeout=STATEMENT_SECONDS_MAX)
+        except OUTAGE as error:
+            return f"nor ask who else is there: {error!r}"
+        return "\n".join(" | ".join(str(part) for part in row.values()) for row in rows)
+
     async def _rest(self) -> None:
         if not self._going.is_set():
             self._idle.set()
@@ -114,5 +147,5 @@ class Ledger:
 
     async def _connected(self) -> "Connection":
         if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(self._dsn, timeout=2.0)
+            self._connection = await asyncpg.connect(self._dsn, timeout=STATEMENT_SECONDS_MAX)
         return self._connection

@@ -12,7 +12,7 @@ import socket
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jwt
 
@@ -25,6 +25,7 @@ HEAD_END = b"\r\n\r\n"
 OK = b"HTTP/1.1 200 "
 CHUNKED = b"transfer-encoding: chunked"
 EVENT_END = re.compile(rb"\r?\n\r?\n")
+NAME = re.compile(rb"^event: ?([^\r\n]*)", re.MULTILINE)
 DATA = re.compile(rb"^data: ?([^\r\n]*)", re.MULTILINE)
 
 
@@ -34,6 +35,10 @@ class Silence(Exception):
 
 class WrongAnswerError(Exception):
     """A stream did not get every frame, once and in order, so its speed means nothing."""
+
+
+EVENT: Final = "job"
+"""The event that tells of one job, wherever events can have names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ class Look:
     """
 
     opening: bytes
-    event: str | None = "job"
+    event: str | None = EVENT
     wrapped: tuple[str, ...] = ()
 
 
@@ -214,7 +219,7 @@ def _span(events: bytes, look: Look) -> Span | None:
 def _job(event: bytes, look: Look) -> dict[str, Any] | None:
     """What *event* tells of a job; None if it tells of something else."""
     data = DATA.search(event)
-    if data is None or (look.event is not None and f"event: {look.event}".encode() not in event.splitlines()):
+    if data is None or (look.event is not None and NAME.findall(event) != [look.event.encode()]):
         return None
     job = json.loads(data[1])
     for name in look.wrapped:

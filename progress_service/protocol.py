@@ -24,6 +24,8 @@ from typing import Any, Final
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from progress_service.frugal import Flow, Queue, Signal
+
 __all__ = ["CROWDED", "HEAD_BYTES_MAX", "HEAD_SECONDS_MAX", "STALL_SECONDS_MAX", "Protocol"]
 
 HEAD_BYTES_MAX: Final = 32_768
@@ -54,8 +56,22 @@ LINGER_SECONDS: Final = 1.0
 class Protocol(HttpToolsProtocol):
     """uvicorn's protocol for one connection, which is not trusted to be quick, short or polite."""
 
+    # With these in a dictionary, too, uvicorn's would no longer be shared among connections: 1.3 KB for each.
+    __slots__ = (
+        "_head_bytes",
+        "_is_crowded",
+        "_is_deaf",
+        "_is_in_body",
+        "_is_in_message",
+        "_patience",
+        "_refusal",
+        "_stall",
+        "_unfinished",
+    )
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.pipeline = Queue()  # type: ignore[assignment]  # As much of a deque as is used.
         self._patience: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._unfinished: list[RequestResponseCycle] = []
@@ -69,6 +85,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected: from now on its head is awaited."""
         super().connection_made(transport)
+        self.flow = Flow(transport)
         transport.set_write_buffer_limits(high=BUFFER_BYTES_MAX)
         left = _files_left(transport)
         self._is_crowded = left < FILES_SPARED
@@ -130,6 +147,7 @@ class Protocol(HttpToolsProtocol):
         self._is_in_body = True
         self._wait_for(BODY_SECONDS_MAX)
         super().on_headers_complete()
+        self.cycle.message_event = Signal()
         if wants_other:
             self.cycle.keep_alive = False
         self._unfinished = [*self._busy(), self.cycle]

@@ -13,7 +13,13 @@ import pytest
 from progress_service.core.events import FeedState, SnapshotTaken
 from progress_service.core.model import Status
 from progress_service.feeds import canary, notify, reconcile
-from progress_service.feeds.database import CHANNEL, connected
+from progress_service.feeds.database import (
+    CHANNEL,
+    CONNECT_SECONDS_MAX,
+    LOOK_UP_SECONDS_MAX,
+    connected,
+    patience_seconds,
+)
 from progress_service.feeds.notify import NotifyFeed
 from progress_service.service import monotonic_clock
 from tests.feeds import Listener, following, inserted
@@ -196,3 +202,22 @@ async def test_a_table_that_tells_nobody_is_not_listened_to(
         await connection.execute("ALTER TABLE bulk_enrichment_jobs ENABLE TRIGGER tell_of_deletes")
         await listener.turned()
         tasks.cancel_scope.cancel()
+
+
+async def test_a_snapshot_that_is_not_answered_is_given_up_soon(
+    dsn: str, connection: Connection, user_id: UUID
+) -> None:
+    """A line that goes deaf during the snapshot shows as any other; a slow table gets more time later."""
+    job_id = await inserted(connection, user_id)
+    listener = Listener()
+    feed = NotifyFeed(dsn, clock=monotonic_clock, linger_seconds=5.0)
+    async with anyio.create_task_group() as tasks:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE bulk_enrichment_jobs IN ACCESS EXCLUSIVE MODE")
+            tasks.start_soon(feed.run, listener.accept)
+            began = monotonic_clock()
+            await listener.until(lambda: FeedState.LOST in listener.states())
+            assert monotonic_clock() - began < CONNECT_SECONDS_MAX + LOOK_UP_SECONDS_MAX
+        await listener.job(job_id)
+        tasks.cancel_scope.cancel()
+    assert [patience_seconds(failures) for failures in (0, 1, 20)] == [4.0, 8.0, 64.0]

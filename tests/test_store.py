@@ -5,10 +5,11 @@ import socket
 from collections.abc import Awaitable, Callable
 from uuid import UUID, uuid4
 
+import anyio
 import pytest
 
 from progress_service.core.events import JobReported
-from progress_service.core.model import Instant, Status
+from progress_service.core.model import Instant, Request, Status
 from progress_service.jobs import store
 from progress_service.jobs.schema import apply_schema, schema_text
 from progress_service.jobs.store import (
@@ -20,7 +21,10 @@ from progress_service.jobs.store import (
     opened_pool,
 )
 from progress_service.wire import rows
-from tests.postgres import connected, dsn_of, new_user
+from tests.feeds import line_to
+from tests.postgres import connected, dsn_of, new_user, until_someone_waits_for_a_lock
+
+RENAME = "UPDATE bulk_enrichment_jobs SET label = $2 WHERE id = $1"
 
 pytestmark = pytest.mark.anyio
 
@@ -150,3 +154,25 @@ async def test_a_silent_host_does_not_hold_a_caller_for_ever(monkeypatch: pytest
         async with JobStore.open(f"postgresql://someone@127.0.0.1:{silent.getsockname()[1]}/x") as jobs:
             with pytest.raises(StoreUnavailable, match="did not answer in time"):
                 await jobs.get(uuid4(), uuid4())
+
+
+async def test_a_line_that_falls_silent_keeps_no_row_locked(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL would wait for the rest of a command for hours, and the job's worker for PostgreSQL."""
+    monkeypatch.setattr(store, "SILENT_SECONDS_MAX", 0.2)
+    user_id = await user_of(dsn)
+    async with (
+        line_to(dsn) as (line, over_line),
+        JobStore.open(over_line) as jobs,
+        connected(dsn) as worker,
+        anyio.create_task_group() as tasks,
+    ):
+        job_id = UUID(json.loads(await jobs.create(user_id))["id"])
+        async with worker.transaction():
+            await worker.execute(RENAME, job_id, "held")
+            tasks.start_soon(jobs.command, user_id, job_id, Request.CANCEL)
+            await until_someone_waits_for_a_lock(worker)
+            line.fall_silent()
+        await worker.execute(RENAME, job_id, "mine again", timeout=5.0)
+        tasks.cancel_scope.cancel()

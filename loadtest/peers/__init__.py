@@ -1,4 +1,4 @@
-"""The services that ours is compared with, each in processes of its own: `peers()` are all, present or not."""
+"""The services that ours is compared with: `peers()` are all, present or not."""
 
 from loadtest.peers.known import ours, peers
 from loadtest.peers.peer import InstallError, Peer, Running, Usage, usage

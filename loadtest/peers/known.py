@@ -2,6 +2,11 @@
 
 from collections.abc import Sequence
 
+from loadtest.peers.better_sse import BetterSse
+from loadtest.peers.centrifugo import Centrifugo
+from loadtest.peers.django import DjangoEventStream
+from loadtest.peers.mercure import Mercure
+from loadtest.peers.nchan import Nchan
 from loadtest.peers.ours import Ours
 from loadtest.peers.peer import Peer
 from loadtest.peers.plain import Plain
@@ -14,4 +19,4 @@ def ours() -> Peer:
 
 def peers() -> Sequence[Peer]:
     """Every peer, in the order of tables; ask each why it is `absent`."""
-    return (Plain(),)
+    return (Plain(), BetterSse(), Nchan(), DjangoEventStream(), Centrifugo(), Mercure())

@@ -1,8 +1,8 @@
 """What a peer is: a server that people would use instead of ours, started to do the same work.
 
 Each is started on a processor of its own where that is asked. Without a database it is told each change by
-`publish`, which serves `fanout`; with one it listens for itself, as its users would have it, to a table with
-the usual trigger for each row (`BARE` and `ROW` of `loadtest.writers`).
+`publish`, which serves `fanout`; with one it listens for itself, as its users would have it, to a table
+with the usual trigger for each row (`BARE` and `ROW` of `loadtest.writers`).
 """
 
 import os
@@ -72,6 +72,9 @@ class Peer(ABC):
     name: str
     """Its name in tables."""
 
+    is_installable = True
+    """Whether `install` is worth a try where it is absent."""
+
     @abstractmethod
     def version(self) -> str:
         """Which version it would be, or is."""
@@ -81,13 +84,12 @@ class Peer(ABC):
         """Why it cannot run here and what would change that, as one sentence; None if it can."""
 
     def install(self) -> None:
-        """Install what is absent; this says only that there is nothing to install.
+        """Install what is absent.
 
         Raises:
-            InstallError: It is absent all the same.
+            InstallError: That failed, or there is nothing to install.
         """
-        if (why := self.absent()) is not None:
-            raise InstallError(why)
+        raise InstallError(f"nothing can be installed for {self.name}")
 
     @abstractmethod
     def running(self, core: Sequence[int] = (), dsn: str | None = None) -> AbstractContextManager[Running]:
@@ -116,7 +118,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("PROGRESS_PEERS_FOLDER") or home / "progress-service" / "peers")
 
 
-def done(
+def carry_out(
     command: Sequence[str | Path], cwd: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> None:
     """Run one step of an installation; what it says goes to standard error.
@@ -136,7 +138,7 @@ def done(
 
 @contextmanager
 def pinned(core: Sequence[int]) -> Iterator[None]:
-    """Whatever is started within has only these processors, with all its threads and children; none is all."""
+    """Whatever is started within has only these processors, threads and children too; none is all."""
     if not core or not hasattr(os, "sched_setaffinity"):
         yield
         return

@@ -11,7 +11,7 @@ from typing import assert_never
 
 from msgspec import Struct as Value
 
-from progress_service.core.estimate import NEVER, UNKNOWN, Estimate, advanced, begun, estimate, stalls_at
+from progress_service.core.estimate import NEVER, UNKNOWN, Estimate, advanced, estimate, stalls_at
 from progress_service.core.events import Fact, JobDeleted, JobReported, SnapshotTaken
 from progress_service.core.model import FINISHED, Instant, Job, Revision
 from progress_service.core.reduce import MOVES, reduce_job
@@ -152,7 +152,7 @@ class Board:
         share = self._shares[new.user_id]
         share.remove(old)
         share.add(new)
-        entry.job, entry.pace = new, advanced(entry.pace, new, at)
+        entry.job, entry.moved = new, advanced(entry.pace, new, at)
         return [Change(new, is_urgent=old.status is not new.status)]
 
     def _is_welcome(self, fact: JobReported) -> bool:
@@ -201,7 +201,7 @@ class Board:
         if share is None:
             share = self._shares[job.user_id] = Share()
         share.add(job)
-        share.entries[job.id] = self._entries[job.id] = Entry(job, begun(job, at))
+        share.entries[job.id] = self._entries[job.id] = Entry(job, at)
 
     def _remove(self, job: Job, at: Instant, revision: Revision | None = None) -> None:
         self._take_off(job)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct as Value
 
-from progress_service.core.estimate import Pace, estimate
+from progress_service.core.estimate import Pace, begun, estimate
 from progress_service.core.model import FINISHED, Instant, Job, Status
 from progress_service.core.totals import Tally
 
@@ -13,10 +13,17 @@ RUNS_SUMMED_MAX = 1_000
 
 
 class Entry(Value, gc=False):
-    """A job on the board, and the pace at which it goes. The board alone changes it."""
+    """A job on the board, since when, and the pace at which it goes. The board alone changes it."""
 
     job: Job
-    pace: Pace
+    since: Instant
+    moved: Pace | None = None
+    """None until the job moves: what it is at first is reckoned when somebody asks, and few are asked for."""
+
+    @property
+    def pace(self) -> Pace:
+        """How it goes, as far as that was seen."""
+        return self.moved or begun(self.job, self.since)
 
 
 class Share(Tally):

@@ -75,7 +75,7 @@ class AutoFeed:
 
     async def run(self, accept: Accept) -> None:
         """Follow the database until cancelled, through every outage of it."""
-        at, failures = 0, 0
+        at = 0
         while True:
             lived = self.ledger.live_at
             try:
@@ -92,8 +92,8 @@ class AutoFeed:
                     at += 1
                     continue
             accept([rung.turned(FeedState.LOST)])
-            failures = 0 if was_live else failures + 1
-            seconds = pause_seconds(failures)
+            self.ledger.note_failure()
+            seconds = pause_seconds(self.ledger.failures)
             logger.warning("no feed from PostgreSQL: %s; trying again in %.1f s", cause(failure), seconds)
             await anyio.sleep(seconds)
             at = 0

@@ -1,8 +1,8 @@
 """What every feed asks of PostgreSQL, and how: connections, queries, and what counts as an outage."""
 
 import random
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 CHANNEL = "bulk_enrichment_jobs"
 CONNECT_SECONDS_MAX = 5.0
-SNAPSHOT_SECONDS_MAX = 60.0
 LOOK_UP_SECONDS_MAX = 4.0
+# A cold and large table may need long for its first rows; each attempt that fails allows the next one more.
+PATIENCE_SECONDS_MAX = 64.0
 # A database that is back is found within 2 s.
 RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.2, 1.5
 FETCHED_AT_ONCE = 5_000
@@ -124,16 +125,34 @@ async def look_up(connection: "Connection", job_ids: Sequence[str]) -> dict[str,
 
 
 async def revisions(connection: "Connection", finished_seconds: float) -> dict[str, int]:
-    """The revision of each row that is at work, or finished at most that long ago.
-
-    They are fetched piece by piece, so that a hundred thousand of them stop nobody else.
-    """
+    """The revision of each row that is at work, or finished at most that long ago."""
     found: dict[str, int] = {}
-    async with connection.transaction(readonly=True):
-        cursor = await connection.cursor(REVISIONS, finished_seconds, timeout=SNAPSHOT_SECONDS_MAX)
-        while piece := await cursor.fetch(FETCHED_AT_ONCE, timeout=LOOK_UP_SECONDS_MAX):
+    async with aclosing(pieces(connection, REVISIONS, finished_seconds)) as coming:
+        async for piece in coming:
             found.update((job_id, revision) for job_id, revision in piece)
     return found
+
+
+async def pieces(
+    connection: "Connection",
+    query: str,
+    finished_seconds: float,
+    piece_seconds_max: float = LOOK_UP_SECONDS_MAX,
+) -> AsyncGenerator[Sequence[asyncpg.Record], None]:
+    """What *query* finds, as of one moment and piece by piece.
+
+    A hundred thousand rows then stop nobody else while they are read, and a connection that has gone deaf
+    shows after *piece_seconds_max*.
+    """
+    async with connection.transaction(readonly=True):
+        cursor = await connection.cursor(query, finished_seconds, timeout=piece_seconds_max)
+        while piece := await cursor.fetch(FETCHED_AT_ONCE, timeout=piece_seconds_max):
+            yield piece
+
+
+def patience_seconds(failures: int) -> float:
+    """How long a piece of a snapshot may take, after so many attempts that failed."""
+    return min(PATIENCE_SECONDS_MAX, LOOK_UP_SECONDS_MAX * (1 << min(failures, 10)))
 
 
 def pause_seconds(failures: int) -> float:

@@ -3,6 +3,7 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, ClassVar
 
 import anyio
@@ -11,11 +12,12 @@ from progress_service.core.events import Fact, FeedState, FeedTurned, JobDeleted
 from progress_service.core.model import Instant, Revision
 from progress_service.feeds.database import (
     SNAPSHOT,
-    SNAPSHOT_SECONDS_MAX,
     Outage,
     cause,
     look_up,
+    patience_seconds,
     pause_seconds,
+    pieces,
 )
 from progress_service.feeds.feed import Accept, UnfitError
 from progress_service.feeds.ledger import Ledger
@@ -51,15 +53,13 @@ class FollowingFeed(ABC):
 
     async def run(self, accept: Accept) -> None:
         """Follow the database until cancelled, through every outage of it."""
-        failures = 0
         while True:
-            lived = self.ledger.live_at
             try:
                 await self.attempt(accept)
             except (*Outage, UnfitError) as error:
                 accept([self.turned(FeedState.LOST)])
-                failures = 0 if self.ledger.live_at != lived else failures + 1
-                seconds = pause_seconds(failures)
+                self.ledger.note_failure()
+                seconds = pause_seconds(self.ledger.failures)
                 logger.warning("no feed from PostgreSQL: %s; trying again in %.1f s", cause(error), seconds)
                 await anyio.sleep(seconds)
 
@@ -105,10 +105,12 @@ class Session:
     async def snapshot(self) -> SnapshotTaken:
         """Every job that matters, as the database shows it now. It is written down, not yet passed on."""
         asked_at = self.now()
-        found = await self.connection.fetch(
-            SNAPSHOT, self.ledger.snapshot_seconds(), timeout=SNAPSHOT_SECONDS_MAX
-        )
-        snapshot = SnapshotTaken(tuple(self.ledger.readable([row[0] for row in found], asked_at)), asked_at)
+        reach, patience = self.ledger.snapshot_seconds(), patience_seconds(self.ledger.failures)
+        reports: list[JobReported] = []
+        async with aclosing(pieces(self.connection, SNAPSHOT, reach, patience)) as coming:
+            async for piece in coming:
+                reports += self.ledger.readable([row[0] for row in piece], asked_at)
+        snapshot = SnapshotTaken(tuple(reports), asked_at)
         self.ledger.note([snapshot])
         return snapshot
 

@@ -39,6 +39,9 @@ class Ledger:
         self.malformed_rows = 0
         self.resyncs = 0
         self.healed = 0
+        self.failures = 0
+        """Attempts in a row that failed before the feed was live."""
+        self._lived_at: Instant | None = None
         self._active: dict[str, Revision] = {}
         # Finished jobs, and when they leave the screens: nearly in that order, as the linger is constant.
         self._finished: dict[str, tuple[Revision, Instant]] = {}
@@ -83,6 +86,11 @@ class Ledger:
     def went_live(self) -> None:
         """Note that all is known up to now."""
         self.live_at = self.clock()
+
+    def note_failure(self) -> None:
+        """Count an attempt that failed, unless it was live before that."""
+        self.failures = 0 if self.live_at != self._lived_at else self.failures + 1
+        self._lived_at = self.live_at
 
     def snapshot_seconds(self) -> float:
         """How far back a finished job must be told: its end may fall into the time that we did not hear."""

@@ -37,8 +37,13 @@ CONNECT_SECONDS_MAX = 5.0
 STATEMENT_SECONDS_MAX = 10.0
 RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.2, 5.0
 
-# How soon PostgreSQL notices that the machine of the lock's holder is gone: after about ten seconds.
-KEEPALIVE = {"tcp_keepalives_idle": "4", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
+# How soon PostgreSQL notices that the holder of locks is gone, or silent amid its work: after ten seconds.
+KEEPALIVE = {
+    "tcp_keepalives_idle": "4",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "idle_in_transaction_session_timeout": "10s",
+}
 
 LOCK = (
     "SELECT pg_try_advisory_lock(hashtextextended('reaper', 'bulk_enrichment_jobs'::regclass::oid::bigint))"

@@ -27,7 +27,12 @@ ACQUIRE_SECONDS_MAX = 5.0
 STATEMENT_SECONDS_MAX = 10.0
 CLOSE_SECONDS_MAX = 2.0
 
-BECOME_USER = "SELECT set_config('role', 'authenticated', true), set_config('request.jwt.claims', $1, true)"
+SILENT_SECONDS_MAX = 10.0
+# Should the way to us fall silent in the middle, PostgreSQL gives up what is locked and does not wait for us.
+BECOME_USER = """
+    SELECT set_config('role', 'authenticated', true), set_config('request.jwt.claims', $1, true),
+        set_config('idle_in_transaction_session_timeout', $2, true)
+"""
 # A request that is sent again finds its key taken, and makes nothing. This comes before all other rules.
 CREATE = """
     INSERT INTO bulk_enrichment_jobs AS job
@@ -179,7 +184,8 @@ class JobStore:
     async def _as_user(self, user_id: UUID) -> AsyncIterator["Connection"]:
         """A transaction that has the rights of *user_id* and no others; they end with it."""
         async with acquired(self._pool) as connection, connection.transaction():
-            await connection.execute(BECOME_USER, json.dumps({"sub": str(user_id), "role": "authenticated"}))
+            claims = json.dumps({"sub": str(user_id), "role": "authenticated"})
+            await connection.execute(BECOME_USER, claims, f"{1e3 * SILENT_SECONDS_MAX:.0f}")
             yield connection
 
 

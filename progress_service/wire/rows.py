@@ -30,6 +30,7 @@ ERROR_CHARACTERS_MAX = 2_000
 """As much of an error as people are told."""
 
 COUNTS = ("total", "completed", "failed", "current_batch")
+COUNTS_ALONE = frozenset(COUNTS)
 
 
 REPORTED_COLUMNS = frozenset(
@@ -210,39 +211,47 @@ def _fact(row: Row, at: Instant) -> JobReported:
         user_id=intern(row.user_id),
         status=row.status,
         revision=row.revision,
-        created_at=row.created_at.astimezone(UTC),
-        updated_at=row.updated_at.astimezone(UTC),
+        created_at=_in_utc(row.created_at),
+        updated_at=_in_utc(row.updated_at),
         progress=_progress(row.progress),
         label=row.label,
         requested=row.requested,
         error=row.error,
-        started_at=row.started_at and row.started_at.astimezone(UTC),
-        finished_at=row.finished_at and row.finished_at.astimezone(UTC),
+        started_at=row.started_at and _in_utc(row.started_at),
+        finished_at=row.finished_at and _in_utc(row.finished_at),
     )
     return JobReported(job, at, row.finished_seconds)
 
 
+def _in_utc(date: datetime) -> datetime:
+    """The same moment. Most come in UTC, and a copy costs time and memory."""
+    return date if date.tzinfo is UTC else date.astimezone(UTC)
+
+
 def _progress(written: dict[str, object]) -> Progress:
-    total, completed, failed, current_batch = (_count(written, key) for key in COUNTS)
+    total, completed = _count(written, "total"), _count(written, "completed")
+    failed, current_batch = _count(written, "failed"), _count(written, "current_batch")
     if 0 < total < completed + failed:
         raise ValueError(f"completed {completed} and failed {failed} are more than the total {total}")
+    if COUNTS_ALONE.issuperset(written):
+        return Progress(total, completed, failed, current_batch)
     more = {key: value for key, value in written.items() if key not in COUNTS}
-    if more and not _is_within(more, NESTING_MAX):
+    if not _is_within(more, NESTING_MAX):
         raise ValueError(f"progress is nested more than {NESTING_MAX} deep")
-    return Progress(total, completed, failed, current_batch, more or None)
+    return Progress(total, completed, failed, current_batch, more)
 
 
 def _count(written: dict[str, object], key: str) -> int:
     """A count that was written; 0 when it was left out. A whole number may be written as 3.0 too."""
     value = written.get(key, 0)
+    if type(value) is int and 0 <= value <= COUNT_MAX:
+        return value
     if value is None and key == "current_batch":
         return 0  # As older programs write it before the first batch.
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if type(value) is not int or not 0 <= value <= COUNT_MAX:
-        # The reason goes into a log, so what is quoted is cut short.
-        raise ValueError(f"progress.{key} is {reprlib.repr(value)}, not a whole number from 0 to {COUNT_MAX}")
-    return value
+    if isinstance(value, float) and value.is_integer() and 0 <= value <= COUNT_MAX:
+        return int(value)
+    # The reason goes into a log, so what is quoted is cut short.
+    raise ValueError(f"progress.{key} is {reprlib.repr(value)}, not a whole number from 0 to {COUNT_MAX}")
 
 
 def _is_within(value: object, depth: int) -> bool:

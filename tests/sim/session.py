@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
@@ -17,6 +18,22 @@ T = TypeVar("T")
 
 SILENCE_SECONDS = 3_600.0
 """How long a connection that leads into nothing keeps its secret."""
+
+PIECE_ROWS = 2
+"""As many rows come at once; asked for are far more than there are here."""
+
+
+class Cursor:
+    """What is left of a snapshot."""
+
+    def __init__(self, session: "Session", rows: Sequence[tuple[str]]) -> None:
+        self._session = session
+        self._rows = rows
+
+    async def fetch(self, count: int, *, timeout: float) -> Sequence[tuple[str]]:  # noqa: ASYNC109 - asyncpg's.
+        """The next rows, or none."""
+        piece, self._rows = self._rows[: min(count, PIECE_ROWS)], self._rows[min(count, PIECE_ROWS) :]
+        return await self._session.fetched(piece, timeout)
 
 
 class Session:
@@ -55,14 +72,23 @@ class Session:
         """The answer to a feed's question."""
         if query == queries.LISTENING:
             return await self._asked(lambda: [(queries.CHANNEL,)] if self._hear else [], timeout)
-        if query == queries.SNAPSHOT:
-            assert isinstance(argument, float)
-            rows = await self._asked(lambda: self._database.snapshot(argument), timeout)
-            self._database.promise()
-            return rows
         assert query == queries.LOOK_UP, query
         assert isinstance(argument, list)
         return await self._asked(lambda: self._database.found(argument), timeout)
+
+    @asynccontextmanager
+    async def transaction(self, *, readonly: bool) -> AsyncIterator[None]:
+        """One in which a feed reads."""
+        assert readonly
+        await self._asked(lambda: None, queries.LOOK_UP_SECONDS_MAX)
+        yield
+        await self._asked(lambda: None, queries.LOOK_UP_SECONDS_MAX)
+
+    async def cursor(self, query: str, finished_seconds: float, *, timeout: float) -> "Cursor":  # noqa: ASYNC109 - asyncpg's.
+        """The snapshot, as of the moment at which the question arrives."""
+        assert query == queries.SNAPSHOT, query
+        rows = await self._asked(lambda: self._database.snapshot(finished_seconds), timeout)
+        return Cursor(self, rows)
 
     async def fetchval(self, query: str, *, timeout: float) -> int:  # noqa: ASYNC109 - asyncpg's.
         """How many triggers tell of changes: all of them."""
@@ -74,6 +100,13 @@ class Session:
         assert query == queries.SEND, query
         assert channel == queries.CHANNEL, channel
         await self._asked(lambda: self._database.notified(payload), timeout)
+
+    async def fetched(self, rows: Sequence[tuple[str]], timeout: float) -> Sequence[tuple[str]]:  # noqa: ASYNC109 - asyncpg's.
+        """A cursor's next rows; when there are none, what is visible by now is what a feed has to know."""
+        answer = await self._asked(lambda: rows, timeout)
+        if not answer:
+            self._database.promise()
+        return answer
 
     def terminate(self) -> None:
         """Let go of the connection."""

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from progress_service.core.board import Board
 from progress_service.core.events import Fact, FeedState, FeedTurned, JobDeleted, JobReported
 from progress_service.core.model import Instant, Status
-from progress_service.feeds.database import SNAPSHOT_SECONDS_MAX
+from progress_service.feeds.database import PATIENCE_SECONDS_MAX
 from progress_service.feeds.intake import Intake
 from progress_service.feeds.notify import NotifyFeed
 from progress_service.streams.beat import Beat
@@ -56,7 +56,7 @@ RELOAD_SECONDS = 1 / 32
 PAYLOADS_MAX = 6
 TOKEN_SECONDS = 3_600.0
 
-RECOVERY_SECONDS_MAX = SNAPSHOT_SECONDS_MAX + 20.0
+RECOVERY_SECONDS_MAX = PATIENCE_SECONDS_MAX + 20.0
 """So long after the last fault everything works again: a half-open connection is noticed at last."""
 QUIET_SECONDS = 11.0
 """So long after the last change nothing more is expected: jobs have left, and what hangs was told to hang."""

@@ -59,10 +59,12 @@ class Service:
             print(self._port, flush=True)
             yield
         else:
-            async with asyncpg.create_pool(self._dsn) as self._pool, self._pool.acquire() as listener:
-                await listener.add_listener(os.environ["CHANNEL"], self._hear)
+            listener = await asyncpg.connect(self._dsn)
+            await listener.add_listener(os.environ["CHANNEL"], self._hear)
+            async with asyncpg.create_pool(self._dsn) as self._pool:
                 print(self._port, flush=True)
                 yield
+            await listener.close()
         commands.cancel()
 
     def _hear(self, *notification: Any) -> None:
