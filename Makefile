@@ -36,8 +36,9 @@ check: $(READY)  ## format, lint, types, layers, and that the client's made file
 client: $(READY)  ## make the client's small form, its declarations and its manifest from the sources
 	@$(BIN)/python -m tests.npm.client
 
-load: $(READY)  ## the figures of the README, measured on this machine
-	@$(BIN)/python -m loadtest
+load: $(READY)  ## docs/performance.md anew: what this machine takes, beside other services (a quarter of an hour)
+	@$(BIN)/python -m loadtest.peers --install || true
+	@$(BIN)/python -m loadtest performance
 
 lock: $(READY)  ## renew the hashed lists of dependencies from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv

@@ -15,7 +15,7 @@ from loadtest.scene import person_id, stream_request
 from loadtest.writers import BARE, ROW
 from progress_service.jobs.schema import schema_text
 
-OURS, OURS_BY_LOG = "ours", "ours, wal"
+OURS, OURS_BY_LOG = "ours", "ours-wal"
 PATH = "/v1/stream"
 
 
@@ -77,17 +77,15 @@ def contestants() -> dict[str, Contestant]:
     return {each.name: each for each in (ours, by_log, *others)}
 
 
-def add_options(parser: argparse.ArgumentParser, *, default: Sequence[str] = ()) -> None:
-    """Let people choose who takes part: unless they do, those of *default*, or everybody."""
-    known = [*contestants()]
-    text = "who takes part: " + ", ".join(known)
-    parser.add_argument(
-        "--only", nargs="+", choices=known, default=default or known, metavar="NAME", help=text
-    )
+def add_options(parser: argparse.ArgumentParser, *, default: Sequence[str] | None = None) -> None:
+    """Let people choose who takes part beside ours: unless they do, those of *default*, or everybody."""
+    others = [name for name in contestants() if name != OURS]
+    text = f"only these beside ours, of {', '.join(others)}"
+    parser.add_argument("--peers", nargs="*", choices=others, default=default, metavar="NAME", help=text)
 
 
-def taking_part(names: Sequence[str]) -> tuple[Sequence[Contestant], Sequence[str]]:
-    """Those of *names* that this machine can have, and a note about each that it cannot."""
-    asked = [each for name, each in contestants().items() if name in names]
-    absent = [f"Absent: {each.name}, since {each.absent}." for each in asked if each.absent]
+def taking_part(names: Sequence[str] | None) -> tuple[Sequence[Contestant], Sequence[str]]:
+    """Ours and those of *names*, or everybody if that is None, and a note about each that cannot be here."""
+    asked = [each for name, each in contestants().items() if names is None or name in (OURS, *names)]
+    absent = [f"{each.name} is absent: {each.absent}." for each in asked if each.absent]
     return [each for each in asked if not each.absent], absent

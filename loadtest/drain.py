@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from loadtest.ends import Endings
 from loadtest.figures import Figure, figure
+from loadtest.live import live
 from loadtest.process import allow_files, cores, pin, served
 from loadtest.reader import WrongAnswerError, stream_request
 from loadtest.report import options, parsed, publish
@@ -37,7 +38,11 @@ def main(arguments: Sequence[str]) -> int:
     allow_files(asked.streams)
     own, other = cores()
     pin(0, own)
-    runs = [_run(asked.streams, asked.seconds, other) for _ in range(asked.runs)]
+    runs = []
+    with live("drain", asked.runs) as now:
+        for number in range(asked.runs):
+            now.step(f"run {number + 1}")
+            runs.append(_run(asked.streams, asked.seconds, other))
     title = f"Drain: {asked.streams:,} streams over {asked.seconds:g} s"
     publish(title, [*_figures(runs, asked.seconds)], asked)
     return 0

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     people = People(asked.users)
     loads = {rate: Load(people, rate, asked.writers, asked.seconds) for rate in asked.rates}
     allow_files(2 * asked.users)
-    chosen, notes = taking_part(asked.only)
+    chosen, notes = taking_part(asked.peers)
     runs: dict[str, dict[float, list[Run]]] = {each.name: {rate: [] for rate in loads} for each in chosen}
     with live("latency", asked.runs * len(chosen) * len(loads)) as now, world() as there:
         databases = {each.name: there.database(each.name, each.schema) for each in chosen}
@@ -56,18 +56,20 @@ def _parser() -> argparse.ArgumentParser:
 def _figures(runs: Runs) -> Iterator[Figure]:
     for name, rates in runs.items():
         for rate, taken in rates.items():
-            at = f"{name}, {rate:,.0f}/s"
+            at = f"{rate:,.0f}/s"
             written = [each.written_per_second for each in taken]
-            yield figure(f"{at}: written", "UPDATE/s", written)
+            yield figure(f"{name}: {at}, written", "UPDATE/s", written)
             for share, label in QUANTILES:
                 delays = [1e3 * quantile(each.since_stamped, share) for each in taken]
-                yield figure(f"{at}: commit to frame, {label}", "ms", delays)
+                yield figure(f"{name}: {at}, commit to frame, {label}", "ms", delays)
             for share, label in (QUANTILES[0], QUANTILES[2]):
                 delays = [1e3 * quantile(each.since_known, share) for each in taken]
-                yield figure(f"{at}: known to frame, {label}", "ms", delays)
+                yield figure(f"{name}: {at}, known to frame, {label}", "ms", delays)
             delays = [1e3 * quantile(each.since_planned, 0.99) for each in taken]
-            yield figure(f"{at}: planned to frame, p99", "ms", delays)
-            yield figure(f"{at}: the reader", "% of a core", [100 * each.reader_share for each in taken])
+            yield figure(f"{name}: {at}, planned to frame, p99", "ms", delays)
+            yield figure(
+                f"{name}: {at}, the reader", "% of a core", [100 * each.reader_share for each in taken]
+            )
 
 
 def _curves(runs: Runs) -> Iterator[Plot]:

@@ -7,7 +7,7 @@ otherwise, and `--json FILE`, which has the figures written to one more place.
 import argparse
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,16 +140,51 @@ def markdown(report: Report, content: dict[str, Any]) -> str:
 
 
 def figures_table(figures: Sequence[Figure]) -> str:
-    """The figures as a Markdown table."""
+    """The figures as Markdown: what was measured of several services side by side, ratios, and the rest."""
+    services, ratios = _compared(figures, are_ratios=False), _compared(figures, are_ratios=True)
+    beside = {each.name for table in (services, ratios) for of in table.values() for each in of.values()}
+    rest = [each for each in figures if each.name not in beside]
+    return "\n\n".join(filter(None, (_side_by_side(services), _side_by_side(ratios), _one_by_one(rest))))
+
+
+def _compared(figures: Sequence[Figure], *, are_ratios: bool) -> Mapping[str, Mapping[str, Figure]]:
+    """By quantity, the figures of those of whom it was measured, where these are several."""
+    quantities: dict[str, dict[str, Figure]] = {}
+    for each in figures:
+        owner, colon, quantity = each.name.partition(": ")
+        if colon and (" / " in owner) == are_ratios:
+            quantities.setdefault(quantity, {})[owner] = each
+    return {quantity: of for quantity, of in quantities.items() if len(of) > 1}
+
+
+def _side_by_side(compared: Mapping[str, Mapping[str, Figure]]) -> str:
+    names = list(dict.fromkeys(name for of in compared.values() for name in of))
+    if not names:
+        return ""
+    rows = [f"| | unit | {' | '.join(names)} | goal |", f"|---|---|{'---:|' * len(names)}---|"]
+    for quantity, of in compared.items():
+        units = dict.fromkeys(each.unit for each in of.values())
+        cells = [_cell(of[name]) if name in of else "" for name in names]
+        goals = [f"{name} {each.goal}: {each.verdict}" for name, each in of.items() if each.goal]
+        rows.append(f"| {quantity} | {', '.join(units)} | {' | '.join(cells)} | {', '.join(goals)} |")
+    return "\n".join(rows)
+
+
+def _one_by_one(figures: Sequence[Figure]) -> str:
+    if not figures:
+        return ""
     rows = [
         "| | unit | median | lowest | highest | runs | goal | |",
         "|---|---|---:|---:|---:|---:|---:|---|",
     ]
     for each in figures:
-        median = f"**{shown(each.median)}**" if each.is_met is False else shown(each.median)
-        cells = (each.name, each.unit, median, shown(each.low), shown(each.high), each.runs, each.goal)
+        cells = (each.name, each.unit, _cell(each), shown(each.low), shown(each.high), each.runs, each.goal)
         rows.append("| " + " | ".join(map(str, cells)) + f" | {each.verdict} |")
     return "\n".join(rows)
+
+
+def _cell(each: Figure) -> str:
+    return f"**{shown(each.median)}**" if each.is_met is False else shown(each.median)
 
 
 def read(path: Path) -> tuple[Report, dict[str, Any]]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from loadtest.ends import Endings
 from loadtest.figures import Figure, figure
+from loadtest.live import live
 from loadtest.process import Served, allow_files, cores, pin, served
 from loadtest.reader import Reader, stream_request
 from loadtest.report import options, parsed, publish
@@ -52,7 +53,11 @@ def main(arguments: Sequence[str]) -> int:
     allow_files(2 * asked.stalled + asked.readers)
     own, other = cores()
     pin(0, own)
-    runs = [_run(asked, other) for _ in range(asked.runs)]
+    runs = []
+    with live("slow", asked.runs) as now:
+        for number in range(asked.runs):
+            now.step(f"run {number + 1}")
+            runs.append(_run(asked, other))
     title = f"{asked.stalled:,} stalled readers beside {asked.readers} others"
     publish(title, [*_figures(runs, asked.drain_seconds)], asked)
     return 0

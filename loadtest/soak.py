@@ -85,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     if asked.users < STAYING:
         parser.error(f"--users must be at least {STAYING}, of whom one stays")
     allow_files(asked.users)
-    chosen, notes = taking_part(asked.only)
+    chosen, notes = taking_part(asked.peers)
     found = {}
     with live("soak", len(chosen)) as now, world() as there:
         for each in chosen:
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--going", type=int, default=50, help="how many leave and come, each second")
     parser.add_argument("--rate", type=float, default=200, help="statements a second, at most")
     parser.add_argument("--at-work", type=int, default=500, help="jobs at work at any time")
-    add_options(parser, default=[OURS])
+    add_options(parser, default=[])
     return parser
 
 

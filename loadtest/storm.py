@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
     asked = parsed(_parser(), arguments)
     allow_files(asked.streams)
-    chosen, notes = taking_part(asked.only)
+    chosen, notes = taking_part(asked.peers)
     runs: dict[str, list[Run]] = {each.name: [] for each in chosen}
     people = People(asked.streams, JOBS_EACH)
     own, _ = ALL_CORES

@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     allow_files(max(asked.streams))
     reachable, why = _reachable()
     counts = sorted({min(count, reachable) for count in asked.streams})
-    chosen, notes = taking_part(asked.only)
+    chosen, notes = taking_part(asked.peers)
     runs: dict[str, list[Sequence[Stage]]] = {each.name: [] for each in chosen}
     people = People(counts[-1], JOBS_EACH)
     own, _ = ALL_CORES
@@ -129,14 +129,18 @@ def _tell(now: Live, count: int, opened: int) -> None:
 def _figures(runs: Runs) -> Iterator[Figure]:
     for name, taken in runs.items():
         for number, stage in enumerate(taken[0]):
-            at = f"{name}, {stage.streams:,}"
+            at = f"{stage.streams:,} open"
             last = number == len(taken[0]) - 1
             sizes = [each[number].bytes_per_stream for each in taken]
             goal = BYTES_MAX if last and name == OURS else None
-            yield figure(f"{at}: memory of a stream", "bytes", sizes, at_most=goal)
-            yield figure(f"{at}: opened", "streams/s", [each[number].opens_per_second for each in taken])
+            yield figure(f"{name}: memory of a stream, {at}", "bytes", sizes, at_most=goal)
             yield figure(
-                f"{at}: the reader", "% of its core", [100 * each[number].reader_share for each in taken]
+                f"{name}: opened, {at}", "streams/s", [each[number].opens_per_second for each in taken]
+            )
+            yield figure(
+                f"{name}: the reader, {at}",
+                "% of its core",
+                [100 * each[number].reader_share for each in taken],
             )
     for name, taken in runs.items():
         if not name.startswith(OURS) and OURS in runs:

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = parsed(_parser(), arguments)
     load = Load(People(asked.users, asked.jobs_each), asked.rate, asked.writers, asked.seconds)
     allow_files(len(load.watched))
-    chosen, notes = taking_part(asked.only)
+    chosen, notes = taking_part(asked.peers)
     runs: dict[str, list[Run]] = {each.name: [] for each in chosen}
     with live("users", asked.runs * len(chosen)) as now, world() as there:
         databases = {each.name: there.database(each.name, each.schema) for each in chosen}
