@@ -55,7 +55,8 @@ def _ours(feed: str, dsn: str, core: Sequence[int]) -> Iterator[Serving]:
 
 
 @contextmanager
-def _peer(peer: Peer, dsn: str, core: Sequence[int]) -> Iterator[Serving]:
+def peer_serving(peer: Peer, dsn: str, core: Sequence[int]) -> Iterator[Serving]:
+    """A peer that follows this database."""
     with peer.running(core, dsn) as running:
         yield Serving(
             running.port,
@@ -73,7 +74,9 @@ def contestants() -> dict[str, Contestant]:
     """
     ours = Contestant(OURS, schema_text("notify"), partial(_ours, "notify"))
     by_log = Contestant(OURS_BY_LOG, schema_text("wal"), partial(_ours, "wal"))
-    others = [Contestant(peer.name, BARE + ROW, partial(_peer, peer), peer.absent()) for peer in peers()]
+    others = [
+        Contestant(peer.name, BARE + ROW, partial(peer_serving, peer), peer.absent()) for peer in peers()
+    ]
     return {each.name: each for each in (ours, by_log, *others)}
 
 

@@ -1,6 +1,5 @@
 """What was measured, each figure beside its goal, and the machine that it was measured on."""
 
-import json
 import os
 import platform
 import statistics
@@ -125,12 +124,3 @@ def _processor() -> str:
         return platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def show(title: str, figures: Sequence[Figure], json_file: Path | None = None) -> None:
-    """Print the figures, and write them to *json_file* too when one is given."""
-    console().print(table(title, figures))
-    if json_file is not None:
-        shown_figures = [each.as_json() for each in figures]
-        content = {"title": title, "machine": machine(), "figures": shown_figures}
-        json_file.write_text(json.dumps(content, indent=2) + "\n")

@@ -64,9 +64,15 @@ class People:
         return [job_id(person * self.jobs_each + number) for number in range(self.jobs_each)]
 
     def owner(self, job: str) -> int:
-        """Whose job it is; nobody's number for an id that is none of ours."""
-        number = job[24:]
-        return int(number) // self.jobs_each if job == job_id(int(number or -1)) else -1
+        """Whose job it is, and -1 for an id that is none of ours."""
+        number = job_number(job)
+        return number // self.jobs_each if number >= 0 else -1
+
+
+def job_number(job: str) -> int:
+    """The number of the job with that id, and -1 for an id that is none of ours."""
+    number = int(job[24:]) if job[24:].isdecimal() else -1
+    return number if job == job_id(number) else -1
 
 
 def token(person: int) -> str:

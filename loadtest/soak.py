@@ -30,7 +30,7 @@ from loadtest.peers import usage
 from loadtest.process import allow_files
 from loadtest.reader import WrongAnswerError
 from loadtest.report import Line, Plot, options, parsed, publish
-from loadtest.scene import People, files, job_id, populate, world
+from loadtest.scene import People, files, job_id, job_number, populate, world
 
 SLOPE_BYTES_MAX = 4 << 20
 """An hour; what a service of 80 MB may gain in a day before anybody has to look."""
@@ -74,8 +74,8 @@ class _Visitors(People):
         return ()
 
     def owner(self, job: str) -> int:
-        number = int(job[24:] or -1)
-        return number % self.count if job == job_id(number) else -1
+        number = job_number(job)
+        return number % self.count if number >= 0 else -1
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -117,7 +117,7 @@ def test_jobs_are_found_however_deep_a_server_wraps_them() -> None:
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """The plain service in place of ours, on a table that keeps ends to itself; where its report may go."""
-    silent = Contestant("ours", BARE + SILENT_ROW, partial(contest._peer, Plain()))
+    silent = Contestant("ours", BARE + SILENT_ROW, partial(contest.peer_serving, Plain()))
     monkeypatch.setattr(contest, "contestants", lambda: {"ours": silent})
     for program in (traffic, soak):
         monkeypatch.setattr(program, "SEEN_SECONDS_MAX", 0.5)
