@@ -46,6 +46,7 @@ class Run:
     opens_per_second: float
     median_delay: float
     p99_delay: float
+    frames_per_piece: float
     reader_share: float
 
 
@@ -80,6 +81,7 @@ def _figures(runs: Mapping[str, Sequence[Run]]) -> Iterator[Figure]:
         )
         yield figure(f"{name}: from made to read, median", "µs", [run.median_delay * 1e6 for run in taken])
         yield figure(f"{name}: from made to read, p99", "µs", [run.p99_delay * 1e6 for run in taken])
+        yield figure(f"{name}: frames sent at once", "%", [100 * run.frames_per_piece for run in taken])
         yield figure(f"{name}: memory per idle stream", "bytes", [run.bytes_per_stream for run in taken])
         yield figure(f"{name}: streams opened", "opens/s", [run.opens_per_second for run in taken])
         yield figure(f"{name}: the reader's own core", "% busy", [100 * run.reader_share for run in taken])
@@ -116,9 +118,11 @@ def _run(peer: Peer, streams: int, seconds: float, core: Sequence[int]) -> Run:
         idle = server.usage()
         delays = _delays(server, reader)
         calm, began, reader_began = server.usage(), time.perf_counter(), time.process_time()
+        pieces = reader.pieces
         frames = _read_through_a_window(server, reader, seconds)
         passed, reader_seconds = time.perf_counter() - began, time.process_time() - reader_began
         used = server.usage().seconds - calm.seconds
+        pieces = reader.pieces - pieces
     return Run(
         frames_per_second=streams * frames / passed,
         frames_per_core_second=streams * frames / used,
@@ -126,6 +130,7 @@ def _run(peer: Peer, streams: int, seconds: float, core: Sequence[int]) -> Run:
         opens_per_second=(streams - WARM_STREAMS) / opened_in,
         median_delay=statistics.median(delays),
         p99_delay=statistics.quantiles(delays, n=100)[-1],
+        frames_per_piece=streams * frames / pieces,
         reader_share=reader_seconds / passed,
     )
 

@@ -70,8 +70,9 @@ class Span(NamedTuple):
 class Reader:
     """The reading ends of many streams.
 
-    `read` has the number of the last frame that each stream has read. `delays` has, while `is_timing`, how
-    many seconds after it was made each frame was read.
+    `read` has the number of the last frame that each stream has read, and `pieces` says in how many
+    pieces all of them came: fewer than frames where a service sends several at once. `delays` has, while
+    `is_timing`, how many seconds after it was made each frame was read.
 
     Args:
         port: Where the service listens on this machine.
@@ -83,6 +84,7 @@ class Reader:
         self.read: list[int] = []
         self.delays: list[float] = []
         self.is_timing = False
+        self.pieces = 0
         self._port = port
         self._request = request
         self._look = look
@@ -137,6 +139,7 @@ class Reader:
             self._take(stream, bytes(self._view[: connection.recv_into(self._room)]))
 
     def _take(self, stream: int, chunk: bytes) -> None:
+        self.pieces += 1
         span = None if self._tails[stream] else self._spans.get(chunk)
         if span is None:
             span = self._studied(stream, chunk)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -123,20 +123,22 @@ def bridged(
 @contextmanager
 def _bridge(port: int, way: Way, core: Sequence[int], dsn: str | None) -> Iterator[Sequence[int]]:
     """The bridge, if one is needed; its processes."""
-    told = {
+    if dsn is None:
+        yield ()
+        return
+    command = [sys.executable, str(PROGRAMS / "bridge.py")]
+    with piped(command, "", way.look, core=core, dsn=dsn, environment=told(port, way)) as bridge:
+        yield bridge.processes
+
+
+def told(port: int, way: Way) -> Mapping[str, str]:
+    """What the bridge has to know, in its environment."""
+    return {
         "TARGET": f"127.0.0.1:{port}",
         "POST": way.post,
         "WRAPPING": json.dumps(way.wrapping),
         "FIELDS": json.dumps(dict(way.fields)),
     }
-    command = [sys.executable, str(PROGRAMS / "bridge.py")]
-    is_needed = dsn is not None
-    with (
-        piped(command, "", way.look, core=core, dsn=dsn, environment=told)
-        if is_needed
-        else nullcontext() as it
-    ):
-        yield it.processes if it else ()
 
 
 def _free_port() -> int:

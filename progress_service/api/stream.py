@@ -13,7 +13,7 @@ from progress_service.api.guards import SECURITY_HEADERS
 from progress_service.api.limits import Addresses, StreamLimits, crowded
 from progress_service.api.operations import draining
 from progress_service.api.problems import Problem, send_problem
-from progress_service.protocol import CROWDED
+from progress_service.protocol import CROWDED, answer_of
 from progress_service.streams.hub import Hub
 from progress_service.streams.stream import Stream
 from progress_service.wire.frames import View
@@ -64,7 +64,8 @@ class StreamRoute:
         ends_at = datetime.fromtimestamp(identity.expires_at, UTC)
         self._addresses.enter(address)
         try:
-            await self._hub.serve(Stream(identity.user_id, view, send, ends_at), receive)
+            stream = Stream(identity.user_id, view, send, ends_at, answer_of(send))
+            await self._hub.serve(stream, receive)
         finally:
             self._addresses.leave(address)
 

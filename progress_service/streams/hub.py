@@ -13,11 +13,11 @@ from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
-from starlette.types import Message, Receive
+from starlette.types import Receive
 
 from progress_service.core.model import Instant
 from progress_service.streams.beat import Beat
-from progress_service.streams.stream import Rest, Stream, body
+from progress_service.streams.stream import Part, Rest, Stream, body
 from progress_service.wire import frames
 from progress_service.wire.frames import View
 
@@ -95,17 +95,17 @@ class Hub:
         """Send each of a user's streams the frame of its view."""
         streams = self._users.get(user_id, ())
         for view, frame in frames.items():
-            message = body(frame)
+            part = body(frame)
             for stream in streams:
-                if stream.view is view and (rest := stream.push(message)) is not None:
+                if stream.view is view and (rest := stream.push(part)) is not None:
                     self._wait_for(stream, rest)
 
     def push_to_all(self, frame: bytes) -> None:
         """Send every stream the same frame."""
-        message = body(frame)
+        part = body(frame)
         for streams in self._users.values():
             for stream in streams:
-                self._push(stream, message)
+                self._push(stream, part)
 
     def drain(self, reason: str, seconds: float = 0.0) -> None:
         """Begin to end every stream with a `bye` that tells its browser when to come back.
@@ -161,8 +161,8 @@ class Hub:
             if not streams:
                 del self._users[stream.user_id], self._views[stream.user_id]
 
-    def _push(self, stream: Stream, message: Message) -> None:
-        if (rest := stream.push(message)) is not None:
+    def _push(self, stream: Stream, part: Part) -> None:
+        if (rest := stream.push(part)) is not None:
             self._wait_for(stream, rest)
 
     def _wait_for(self, stream: Stream, rest: Rest) -> None:
