@@ -53,9 +53,9 @@ HEAD = """\
 # Performance
 
 `make load` wrote this page on {date}, from the reports of the programs named below; nothing on it is written
-by hand. Figures are medians, of three runs or more where a goal is set. What is compared took turns in one run.
-Each program checks what it receives, and a wrong answer ends it with an error, however fast it came. Bold is
-what missed its goal. More about the programs is in [loadtest/README.md](../loadtest/README.md).
+by hand. Figures are medians, of three runs or more where a goal is set. What is compared took turns in one
+run. Each program checks what it receives, and a wrong answer ends it with an error, however fast it came. Bold
+is what missed its goal. More about the programs is in [loadtest/README.md](../loadtest/README.md).
 
 The machine: {machine}. Other programs may have run on it.
 """
