@@ -40,8 +40,9 @@ client: $(READY)  ## make the client's small form, its declarations and its mani
 docs: $(READY)  ## make what docs/ says of the code: settings, metrics, HTTP, the stream
 	@$(BIN)/python -m tests.documents
 
-load: $(READY)  ## the figures of the README, measured on this machine
-	@$(BIN)/python -m loadtest
+load: $(READY)  ## docs/performance.md anew: what this machine takes, beside other services (a quarter of an hour)
+	@$(BIN)/python -m loadtest.peers --install || true
+	@$(BIN)/python -m loadtest performance
 
 lock: $(READY)  ## renew the hashed lists of dependencies from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
@@ -54,7 +55,7 @@ browser: $(READY)
 	@$(BIN)/python tests/chromium.py
 
 clean:  ## remove what these commands made
-	rm -rf .venv .demo .test report tests/npm/node_modules
+	rm -rf .venv .demo .test report reports tests/npm/node_modules
 
 $(READY): requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 …")'

@@ -25,9 +25,10 @@ import asyncpg
 import jwt
 from rich.console import Console
 
-from loadtest.figures import Figure, figure, show
+from loadtest.figures import Figure, figure
 from loadtest.havoc import Database, Service, Way
 from loadtest.ledger import Ledger, StuckError
+from loadtest.report import options, parsed, publish
 from loadtest.witness import Browser, at_work
 from progress_service.jobs.schema import apply_schema, schema_text
 
@@ -155,26 +156,23 @@ OF_BROWSERS = frozenset({"service killed", "service restarted", "browsers vanish
 
 def main(arguments: Sequence[str]) -> int:
     """Break and print; the exit status is 1 if anything was lost, mixed up or went back."""
-    asked = _parser().parse_args(arguments)
+    asked = parsed(_parser(), arguments)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         scene = anyio.run(_run, asked, Path(folder))
-    show(f"{sum(scene.survived.values()):,} faults, seed {asked.seed}", _figures(scene), asked.json)
+    publish(f"{sum(scene.survived.values()):,} faults, seed {asked.seed}", _figures(scene), asked)
     for violation in scene.violations[:20]:
         print(violation)
     return int(bool(scene.violations))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtest chaos", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = options("chaos", __doc__)
     parser.add_argument("--faults", type=int, default=100, help="how many; the first are one of each kind")
     parser.add_argument("--browsers", type=int, default=200, help="streams, ten of each user")
     parser.add_argument("--linger", type=float, default=30.0, help="seconds that a finished job stays")
     parser.add_argument(
         "--seed", type=int, default=secrets.randbelow(10_000), help="decides what breaks when"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     return parser
 
 

@@ -1,6 +1,6 @@
 """The process that is measured: one of the services, and a wire to the program that measures it.
 
-    python -m loadtest.served ours|plain|database
+    python -m loadtest.served ours|database
 
 It prints the port that it listens on; `database`, which follows the one that DATABASE_URL names, when its
 feed is live. Then it obeys the lines of its input: `state` is answered with one line
@@ -20,10 +20,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import anyio
-import msgspec
 import psutil
 
-from loadtest.peers.plain import Plain
 from progress_service.core.events import FeedState, JobReported
 from progress_service.core.model import Job, Progress, Status
 from progress_service.feeds.feed import Accept
@@ -31,7 +29,6 @@ from progress_service.jobs.store import JobStore
 from progress_service.server import Server, listening_socket
 from progress_service.service import Service, monotonic_clock, opened
 from progress_service.settings import Settings
-from progress_service.wire.views import job_view
 
 SECRET = "only good for measuring, and as long as a secret has to be"
 USER_ID = "00000000-0000-4000-8000-000000000001"
@@ -86,17 +83,6 @@ async def database() -> None:
         await _obey(server, lambda _: None, lambda: {"streams": hub.streams, "lags": hub.lags})
 
 
-async def plain() -> None:
-    """The peer, with the same job in each event."""
-    peer = Plain()
-
-    def send(number: int) -> None:
-        peer.send(msgspec.to_builtins(job_view(job(number))))
-
-    server = Server(peer.app(), drain=lambda: None, on_start=lambda: None)
-    await _obey(server, send, lambda: {"streams": peer.streams})
-
-
 async def _obey(
     server: Server, send: Callable[[int], None], streams: Callable[[], Mapping[str, int]]
 ) -> None:
@@ -147,7 +133,7 @@ def _say(value: object) -> None:
     print(json.dumps(value), flush=True)
 
 
-SERVICES = {"ours": ours, "plain": plain, "database": database}
+SERVICES = {"ours": ours, "database": database}
 
 if __name__ == "__main__":
     anyio.run(SERVICES[sys.argv[1]], backend_options={"use_uvloop": True})

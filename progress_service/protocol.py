@@ -22,11 +22,12 @@ from math import inf
 from typing import Any, Final
 
 import httptools
+from starlette.types import Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from progress_service.frugal import Flow, Queue, Signal
 
-__all__ = ["CROWDED", "HEAD_BYTES_MAX", "HEAD_SECONDS_MAX", "STALL_SECONDS_MAX", "Protocol"]
+__all__ = ["CROWDED", "HEAD_BYTES_MAX", "HEAD_SECONDS_MAX", "STALL_SECONDS_MAX", "Protocol", "answer_of"]
 
 HEAD_BYTES_MAX: Final = 32_768
 HEAD_SECONDS_MAX: Final = 10.0
@@ -240,6 +241,15 @@ class Protocol(HttpToolsProtocol):
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
+
+
+def answer_of(send: Send) -> RequestResponseCycle | None:
+    """The response that *send* belongs to, if its body is sent in chunks and it has begun.
+
+    None for any other server's, and for a response of another form: those are sent by *send* alone.
+    """
+    cycle = getattr(send, "__self__", None)
+    return cycle if isinstance(cycle, RequestResponseCycle) and cycle.chunked_encoding else None
 
 
 def _files_left(transport: asyncio.Transport) -> float:

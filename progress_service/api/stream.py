@@ -16,7 +16,7 @@ from progress_service.api.guards import SECURITY_HEADERS
 from progress_service.api.limits import Addresses, LimitReached, StreamLimits, crowded
 from progress_service.api.operations import draining
 from progress_service.api.problems import Problem, send_problem
-from progress_service.protocol import CROWDED
+from progress_service.protocol import CROWDED, answer_of
 from progress_service.streams.hub import Hub
 from progress_service.streams.stream import Stream
 from progress_service.wire.frames import View
@@ -82,7 +82,7 @@ class StreamRoute:
             return
         ends_at = datetime.fromtimestamp(identity.expires_at, UTC)
         self._addresses.enter(address)
-        stream = Stream(identity.user_id, view, send, ends_at)
+        stream = Stream(identity.user_id, view, send, ends_at, answer_of(send))
         about = {"stream_id": stream.id}
         logger.debug("stream opened for user %s", stream.user_id, extra=about)
         try:

@@ -13,11 +13,11 @@ from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
-from starlette.types import Message, Receive
+from starlette.types import Receive
 
 from progress_service.core.model import Instant
 from progress_service.streams.beat import Beat
-from progress_service.streams.stream import Ending, Rest, Stream, body
+from progress_service.streams.stream import Ending, Part, Rest, Stream, body
 from progress_service.wire import frames
 from progress_service.wire.frames import View
 
@@ -106,13 +106,13 @@ class Hub:
         """Send each of a user's streams the frame of its view."""
         streams = self._users.get(user_id, ())
         for view, frame in frames.items():
-            message = body(frame)
+            part = body(frame)
             due = missed = 0
             for stream in streams:
                 if stream.view is view:
                     due += 1
                     missed += stream.is_behind
-                    if (rest := stream.push(message)) is not None:
+                    if (rest := stream.push(part)) is not None:
                         self._wait_for(stream, rest)
             self.frames += due - missed
             self.frame_bytes += (due - missed) * len(frame)
@@ -120,10 +120,10 @@ class Hub:
 
     def push_to_all(self, frame: bytes) -> None:
         """Send every stream the same frame."""
-        message = body(frame)
+        part = body(frame)
         for streams in self._users.values():
             for stream in streams:
-                self._push(stream, message)
+                self._push(stream, part)
 
     def drain(self, reason: str, seconds: float = 0.0) -> None:
         """Begin to end every stream with a `bye` that tells its browser when to come back.
@@ -180,18 +180,18 @@ class Hub:
             if not streams:
                 del self._users[stream.user_id], self._views[stream.user_id]
 
-    def _push(self, stream: Stream, message: Message) -> None:
-        if (rest := self._pushed(stream, message)) is not None:
+    def _push(self, stream: Stream, part: Part) -> None:
+        if (rest := self._pushed(stream, part)) is not None:
             self._wait_for(stream, rest)
 
-    def _pushed(self, stream: Stream, message: Message) -> Rest | None:
+    def _pushed(self, stream: Stream, part: Part) -> Rest | None:
         """Push one frame, and count it."""
         if stream.is_behind:
             self.missed += 1
         else:
             self.frames += 1
-            self.frame_bytes += len(message["body"])
-        return stream.push(message)
+            self.frame_bytes += len(part.message["body"])
+        return stream.push(part)
 
     def _send_comment(self, stream: Stream) -> None:
         """Keep the connection alive. This is no frame, and is not counted as one."""
