@@ -3,16 +3,17 @@
 The bridge (`programs/bridge.py`) belongs to the peer: what it uses, the peer has used.
 """
 
-import http.client
+import http
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,8 @@ from loadtest.reader import Look
 
 START_SECONDS_MAX: Final = 15.0
 LOOK_SECONDS: Final = 0.02
+STATUS: Final = re.compile(rb"HTTP/1\.1 (\d{3})")
+STATUS_BYTES: Final = len(b"HTTP/1.1 20")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,34 +50,44 @@ class Way:
 
 
 class Bridged(Running):
-    """The connection by which such a server is told, kept open."""
+    """The connection by which such a server is told, kept open. Answers are looked at when they are there."""
 
     def __init__(self, port: int, way: Way, processes: Sequence[int]) -> None:
         super().__init__(port, way.look, processes)
         self._way = way
-        self._connection = http.client.HTTPConnection("127.0.0.1", port)
+        self._connection = socket.create_connection(("127.0.0.1", port))
+        self._answers = b""
 
     def request(self, user_id: str) -> bytes:
         """The whole request that opens a stream of that user."""
         return get(self._way.stream(user_id))
 
     def publish(self, user_id: str, job: bytes) -> None:
-        """Have each stream of that user told *job*.
+        """Have each stream of that user told *job*, without waiting for the answer, as ours is told.
 
         Raises:
-            RuntimeError: The server refused that.
+            RuntimeError: The server refused that, or what was published before.
         """
         before, after = (part.replace("{user_id}", user_id).encode() for part in self._way.wrapping)
         path = self._way.post.replace("{user_id}", user_id)
-        self._connection.request("POST", path, before + job + after, dict(self._way.fields))
-        answer = self._connection.getresponse()
-        said = answer.read()
-        if answer.status >= http.HTTPStatus.BAD_REQUEST:
-            raise RuntimeError(f"POST {path} was answered {answer.status}: {said!r}")
+        body = before + job + after
+        fields = {"Host": "localhost", **self._way.fields, "Content-Length": str(len(body))}
+        lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+        self._connection.sendall("\r\n".join(lines).encode() + body)
+        self._look_at_answers()
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+    def _look_at_answers(self) -> None:
+        with suppress(BlockingIOError):
+            self._answers += self._connection.recv(1 << 16, socket.MSG_DONTWAIT)
+        statuses = STATUS.findall(self._answers)
+        if any(int(status) >= http.HTTPStatus.BAD_REQUEST for status in statuses):
+            raise RuntimeError(f"a post was answered {self._answers!r}")
+        # The last answer may not be whole.
+        self._answers = self._answers[-STATUS_BYTES:] if statuses else self._answers
 
 
 @contextmanager

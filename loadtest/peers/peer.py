@@ -107,9 +107,17 @@ def usage(processes: Sequence[int]) -> Usage:
     for process in map(psutil.Process, processes):
         full = process.memory_full_info()
         memory += getattr(full, "pss", full.rss)
-        times = process.cpu_times()
-        seconds += times.user + times.system
+        seconds += _seconds(process)
     return Usage(memory, seconds)
+
+
+def _seconds(process: psutil.Process) -> float:
+    """Processor time of all threads; where Linux tells it to the nanosecond, in place of its hundredths."""
+    schedules = list(Path(f"/proc/{process.pid}/task").glob("*/schedstat"))
+    if schedules:
+        return sum(int(schedule.read_text("ascii").split()[0]) for schedule in schedules) / 1e9
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def cache_folder() -> Path:
