@@ -245,9 +245,7 @@ async def test_a_malformed_row_is_named_once_and_costs_no_other_row(
     kind: str, dsn: str, connection: "Connection", user_id: UUID, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One application's mistake must not stop everybody's bars."""
-    await connection.execute(
-        "ALTER TABLE bulk_enrichment_jobs DROP CONSTRAINT progress_completed_is_a_whole_number"
-    )
+    await connection.execute("ALTER TABLE bulk_enrichment_jobs DROP CONSTRAINT every_rule_is_kept")
     async with following(dsn, kind) as (listener, feed):
         async with connection.transaction():
             bad = await inserted(connection, user_id, progress='{"completed": "seven"}')
