@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 COUNT_MAX = 2**53 - 1
 COUNTS = ("total", "completed", "failed", "current_batch")
-NO_COUNTS = ["-1", "0.5", "9007199254740992", "1e400", '"3"', "null", "true", "[1]", "{}"]
+NO_COUNTS = ["[]", "-1", "0.5", "9007199254740992", "1e400", '"3"', "null", "true", "[1]", "{}"]
 
 
 async def new_job(connection: "Connection", **columns: object) -> asyncpg.Record:
