@@ -130,6 +130,7 @@ ALTER TABLE bulk_enrichment_jobs
     ADD COLUMN IF NOT EXISTS ended_by           text,
     ADD COLUMN IF NOT EXISTS idempotency_key    text,
     ADD COLUMN IF NOT EXISTS idempotency_digest text,
+    ADD COLUMN IF NOT EXISTS told_at            timestamptz,
     ALTER COLUMN id         SET DEFAULT gen_random_uuid(),
     ALTER COLUMN status     SET DEFAULT 'pending',
     ALTER COLUMN progress   SET DEFAULT '{"total": 0, "completed": 0, "failed": 0, "current_batch": 0}',
@@ -156,6 +157,7 @@ COMMENT ON COLUMN bulk_enrichment_jobs.cursor       IS 'Where the next worker go
 COMMENT ON COLUMN bulk_enrichment_jobs.ended_by     IS 'worker, user or reaper; null if it has not ended or nobody said';
 COMMENT ON COLUMN bulk_enrichment_jobs.idempotency_key IS 'The key of the request that made the job; it makes no second';
 COMMENT ON COLUMN bulk_enrichment_jobs.idempotency_digest IS 'What that request asked for, as a hash';
+COMMENT ON COLUMN bulk_enrichment_jobs.told_at      IS 'When listeners last were told of an update; kept by a trigger';
 
 -- Fill in what older rows lack. This is bookkeeping and not news, so no trigger may fire: not the application's own,
 -- which would date every row anew, and not ours. Afterwards each is enabled again the way it was.
@@ -393,6 +395,12 @@ $$;
 --
 -- Triggers fire in the order of their names, and the application may have its own. "zz" comes after those and sees
 -- what they did.
+--
+-- Here it is also decided which updates are told (section 4): all that people see, but for progress that follows
+-- within the silence after another one was told. Those that are told have the moment in told_at.
+
+CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_silence() RETURNS interval
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT interval '50 ms' $$;
 
 CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_keep_order() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -410,6 +418,7 @@ BEGIN
             NEW.started_at := coalesce(NEW.started_at, moment);
         END IF;
         NEW.revision := extract(epoch FROM moment) * 1000000;
+        NEW.told_at := NULL;
         RETURN NEW;
     END IF;
 
@@ -422,22 +431,34 @@ BEGIN
         NEW.started_at := coalesce(NEW.started_at, moment);
     END IF;
 
-    -- Progress comes first and by itself, since it is what changes most often.
+    -- Told unless it is found otherwise.
+    NEW.told_at := moment;
     IF NEW.progress <> OLD.progress THEN
-        NEW.revision := OLD.revision + 1;
-        NEW.updated_at := moment;
+        -- That is what changes most often, so the other columns are compared only if it matters. Where a clock was
+        -- set back there is no silence.
+        IF moment < OLD.told_at + bulk_enrichment_jobs_silence() AND moment >= OLD.told_at THEN
+            IF NEW.finished_at IS NULL
+                AND (NEW.label, NEW.status, NEW.requested, NEW.error, NEW.user_id,
+                    NEW.created_at, NEW.started_at, NEW.finished_at)
+                IS NOT DISTINCT FROM (OLD.label, OLD.status, OLD.requested, OLD.error, OLD.user_id,
+                    OLD.created_at, OLD.started_at, OLD.finished_at)
+            THEN
+                NEW.told_at := OLD.told_at;
+            END IF;
+        END IF;
     ELSIF (NEW.label, NEW.status, NEW.requested, NEW.error, NEW.user_id,
             NEW.created_at, NEW.started_at, NEW.finished_at)
-        IS DISTINCT FROM (OLD.label, OLD.status, OLD.requested, OLD.error, OLD.user_id,
+        IS NOT DISTINCT FROM (OLD.label, OLD.status, OLD.requested, OLD.error, OLD.user_id,
             OLD.created_at, OLD.started_at, OLD.finished_at)
     THEN
-        NEW.revision := OLD.revision + 1;
-        NEW.updated_at := moment;
-    ELSE
         -- Nothing that people see has changed; it may have been a sign of life.
         NEW.revision := OLD.revision;
         NEW.updated_at := OLD.updated_at;
+        NEW.told_at := OLD.told_at;
+        RETURN NEW;
     END IF;
+    NEW.revision := OLD.revision + 1;
+    NEW.updated_at := moment;
     RETURN NEW;
 END
 $$;
@@ -479,8 +500,21 @@ $$;
 --     {"deleted": [{"id", "user_id", "revision"}, ...]}    rows that are gone
 --     {"resync": "truncate"}                               all rows are gone
 --
--- There is one notification for a statement, not one for a row, since each has its price; and as many pieces as it
--- takes, since PostgreSQL allows a payload 7,999 bytes. The function that sends is a trigger function, which nobody
+-- Of a job that gets on quickly, not every step is told: each notification has its price, commits that notify wait for
+-- one another, and no screen shows a hundred steps a second. Once an update of a job is told, those that follow within
+-- the next bulk_enrichment_jobs_silence() and change nothing but its progress are not. So whoever hears of a job at work
+-- must look at its row once more when the silence is over by the clock of the database:
+--
+--     told_at + silence <= now(), xmax = 0     what is seen is all that was written in silence
+--     xmax <> 0                           a transaction may still be open that wrote before: look again later
+--
+-- That is sound because PostgreSQL locks a row, which shows in xmax, before the trigger of section 3 looks at the clock.
+-- xmax may also be left from a lock or a rollback. Then the row needs no third look once every transaction is over that
+-- was open at the second. Rows of a snapshot need the same looks. What changes more than progress, and what has ended,
+-- is always told at once. docs/decisions/0013 has the reasoning.
+--
+-- There is one notification for a statement, not one for a row, for the same reason; and as many pieces as it takes,
+-- since PostgreSQL allows a payload 7,999 bytes. The function that sends is a trigger function, which nobody
 -- can call directly to forge a message. Anyone who can connect to this database can listen to all of it, so give
 -- people tokens and not connections.
 
@@ -501,11 +535,14 @@ BEGIN
             INTO ids, items
             FROM rows_after AS job;
         WHEN 'UPDATE' THEN
-            -- Only rows whose revision was raised. A join would do, were its plan not kept for the session: planned
-            -- for one row, it takes minutes for ten thousand. NOT IN hashes in any case.
+            -- Only what is to be told (section 3); the status is named lest two moments be the same by chance. A join
+            -- would do, were its plan not kept for the session: planned for one row, it takes minutes for ten
+            -- thousand. NOT IN hashes in any case.
             SELECT array_agg(id), array_agg(bulk_enrichment_job_report(job)::text)
             INTO ids, items
-            FROM rows_after AS job WHERE (id, revision) NOT IN (SELECT id, revision FROM rows_before);
+            FROM rows_after AS job
+            WHERE (id, status, coalesce(told_at, '-infinity'))
+                NOT IN (SELECT id, status, coalesce(told_at, '-infinity') FROM rows_before);
         WHEN 'DELETE' THEN
             SELECT array_agg(id),
                 array_agg(json_build_object('id', id, 'user_id', user_id, 'revision', revision)::text)
@@ -658,8 +695,8 @@ CREATE POLICY people_have_their_own_jobs ON bulk_enrichment_jobs FOR ALL TO auth
 -- This also takes away TRUNCATE, which no policy would stop.
 REVOKE ALL ON bulk_enrichment_jobs FROM PUBLIC, authenticated;
 GRANT SELECT, INSERT, UPDATE, DELETE ON bulk_enrichment_jobs TO authenticated;
-GRANT EXECUTE ON FUNCTION bulk_enrichment_jobs_broken_rules, bulk_enrichment_job_report, bulk_enrichment_jobs_reader
-    TO authenticated;
+GRANT EXECUTE ON FUNCTION bulk_enrichment_jobs_broken_rules, bulk_enrichment_jobs_silence,
+    bulk_enrichment_job_report, bulk_enrichment_jobs_reader TO authenticated;
 DO $$
 BEGIN
     IF NOT has_schema_privilege('authenticated', current_schema(), 'USAGE') THEN

@@ -19,6 +19,7 @@ ROWS_READ_MAX = 10_000
 NEWER_COLUMNS = (
     *("label", "requested", "error", "revision", "exclusive", "started_at", "finished_at", "heartbeat_at"),
     *("lease_token", "lease_seconds", "cursor", "ended_by", "idempotency_key", "idempotency_digest"),
+    "told_at",
 )
 TRIGGERS = ("zz_keep_order", "tell_of_inserts", "tell_of_updates", "tell_of_deletes", "tell_of_truncation")
 

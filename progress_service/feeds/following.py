@@ -84,6 +84,8 @@ class Session:
         self.feed = feed
         self.ledger = feed.ledger
         self.connection = connection
+        # Jobs of the last snapshot that may have changed, or may yet change, without being told.
+        self.unsettled: Sequence[str] = ()
         self._accept = accept
 
     def now(self) -> Instant:
@@ -108,6 +110,7 @@ class Session:
         found = await self.connection.fetch(
             SNAPSHOT, self.ledger.snapshot_seconds(), timeout=SNAPSHOT_SECONDS_MAX
         )
+        self.unsettled = [row[1] for row in found if row[1] is not None]
         snapshot = SnapshotTaken(tuple(self.ledger.readable([row[0] for row in found], asked_at)), asked_at)
         self.ledger.note([snapshot])
         return snapshot

@@ -49,6 +49,7 @@ class Session:
         self,
         query: str,
         argument: object = None,
+        second: object = None,
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - asyncpg's.
     ) -> Sequence[tuple[object, ...]]:
@@ -60,8 +61,12 @@ class Session:
             rows = await self._asked(lambda: self._database.snapshot(argument), timeout)
             self._database.promise()
             return rows
-        assert query == queries.LOOK_UP, query
         assert isinstance(argument, list)
+        if query == queries.LOOK_AGAIN:
+            assert isinstance(second, list)
+            known = list(zip(argument, second, strict=True))
+            return await self._asked(lambda: self._database.seen_again(known), timeout)
+        assert query == queries.LOOK_UP, query
         return await self._asked(lambda: self._database.found(argument), timeout)
 
     async def fetchval(self, query: str, *, timeout: float) -> int:  # noqa: ASYNC109 - asyncpg's.
