@@ -105,18 +105,6 @@ def test_a_feed_that_looks_at_nothing_of_a_snapshot_again(plant: Any) -> None:
     assert first_failure().fault.law in {"promise", "convergence"}
 
 
-def test_a_feed_that_does_not_look_before_it_is_live(plant: Any) -> None:
-    """`live` would be said while something is missing that was committed long before."""
-    sound = notify._Session._catch_up
-
-    async def catch_up(session: Any) -> None:
-        plant(looks.Looks, "all", lambda _: [])
-        await sound(session)
-
-    plant(notify._Session, "_catch_up", catch_up)
-    assert first_failure().fault.law == "promise"
-
-
 def test_an_order_by_date(plant: Any) -> None:
     """A clock that is set back would freeze every job that is written meanwhile."""
 
