@@ -397,10 +397,11 @@ $$;
 -- what they did.
 --
 -- Here it is also decided which updates are told (section 4): all that people see, but for progress that follows
--- within the silence after another one was told. Those that are told have the moment in told_at.
+-- within the silence after another update was told. told_at is when that was. The silence is no longer than the
+-- time between two writes of our own workers, so that theirs are told always.
 
 CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_silence() RETURNS interval
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT interval '50 ms' $$;
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT interval '250 ms' $$;
 
 CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_keep_order() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -431,22 +432,9 @@ BEGIN
         NEW.started_at := coalesce(NEW.started_at, moment);
     END IF;
 
-    -- Told unless it is found otherwise.
-    NEW.told_at := moment;
-    IF NEW.progress <> OLD.progress THEN
-        -- That is what changes most often, so the other columns are compared only if it matters. Where a clock was
-        -- set back there is no silence.
-        IF moment < OLD.told_at + bulk_enrichment_jobs_silence() AND moment >= OLD.told_at THEN
-            IF NEW.finished_at IS NULL
-                AND (NEW.label, NEW.status, NEW.requested, NEW.error, NEW.user_id,
-                    NEW.created_at, NEW.started_at, NEW.finished_at)
-                IS NOT DISTINCT FROM (OLD.label, OLD.status, OLD.requested, OLD.error, OLD.user_id,
-                    OLD.created_at, OLD.started_at, OLD.finished_at)
-            THEN
-                NEW.told_at := OLD.told_at;
-            END IF;
-        END IF;
-    ELSIF (NEW.label, NEW.status, NEW.requested, NEW.error, NEW.user_id,
+    -- Progress comes first, since it is what changes most often.
+    IF NEW.progress = OLD.progress
+        AND (NEW.label, NEW.status, NEW.requested, NEW.error, NEW.user_id,
             NEW.created_at, NEW.started_at, NEW.finished_at)
         IS NOT DISTINCT FROM (OLD.label, OLD.status, OLD.requested, OLD.error, OLD.user_id,
             OLD.created_at, OLD.started_at, OLD.finished_at)
@@ -457,8 +445,27 @@ BEGIN
         NEW.told_at := OLD.told_at;
         RETURN NEW;
     END IF;
+
     NEW.revision := OLD.revision + 1;
     NEW.updated_at := moment;
+    NEW.told_at := OLD.told_at;
+    IF TG_NARGS > 0 THEN
+        RETURN NEW;  -- Nobody is told of anything.
+    END IF;
+    -- Where a clock was set back there is no silence.
+    IF moment < OLD.told_at + bulk_enrichment_jobs_silence() AND moment >= OLD.told_at THEN
+        IF NEW.finished_at IS NULL
+            AND (NEW.label, NEW.status, NEW.requested, NEW.error, NEW.user_id,
+                NEW.created_at, NEW.started_at, NEW.finished_at)
+            IS NOT DISTINCT FROM (OLD.label, OLD.status, OLD.requested, OLD.error, OLD.user_id,
+                OLD.created_at, OLD.started_at, OLD.finished_at)
+        THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+    NEW.told_at := moment;
+    -- For this transaction, and for who tells of its statements: there is something to be told.
+    PERFORM set_config('progress_service.tells', 'on', true);
     RETURN NEW;
 END
 $$;
@@ -502,16 +509,15 @@ $$;
 --
 -- Of a job that gets on quickly, not every step is told: each notification has its price, commits that notify wait for
 -- one another, and no screen shows a hundred steps a second. Once an update of a job is told, those that follow within
--- the next bulk_enrichment_jobs_silence() and change nothing but its progress are not. So whoever hears of a job at work
--- must look at its row once more when the silence is over by the clock of the database:
+-- the next bulk_enrichment_jobs_silence() and change nothing but its progress are not. Whatever changes more than that,
+-- and whatever befalls a job that has ended, is told at once.
 --
---     told_at + silence <= now(), xmax = 0     what is seen is all that was written in silence
---     xmax <> 0                           a transaction may still be open that wrote before: look again later
---
--- That is sound because PostgreSQL locks a row, which shows in xmax, before the trigger of section 3 looks at the clock.
--- xmax may also be left from a lock or a rollback. Then the row needs no third look once every transaction is over that
--- was open at the second. Rows of a snapshot need the same looks. What changes more than progress, and what has ended,
--- is always told at once. docs/decisions/0013 has the reasoning.
+-- So whoever hears of a job at work has to look at its row again, once its silence is over by the clock of the database:
+-- told_at <= now() - bulk_enrichment_jobs_silence(). If xmax is 0 then, what is seen is all that was written in silence,
+-- because PostgreSQL locks a row, and xmax shows that, before the trigger of section 3 looks at the clock. If it is not,
+-- a transaction may be open that wrote before: look again later, until xmax is 0, or until every transaction is over
+-- that was open at that second look (a lock or a rollback leaves its trace in xmax). The rows of a snapshot are to be
+-- looked at in the same way. docs/decisions/0013 has the reasons.
 --
 -- There is one notification for a statement, not one for a row, for the same reason; and as many pieces as it takes,
 -- since PostgreSQL allows a payload 7,999 bytes. The function that sends is a trigger function, which nobody
@@ -535,6 +541,10 @@ BEGIN
             INTO ids, items
             FROM rows_after AS job;
         WHEN 'UPDATE' THEN
+            -- That is asked of section 3 first, since a look at the rows takes twenty times as long.
+            IF current_setting('progress_service.tells', true) IS DISTINCT FROM 'on' THEN
+                RETURN NULL;
+            END IF;
             -- Only what is to be told (section 3); the status is named lest two moments be the same by chance. A join
             -- would do, were its plan not kept for the session: planned for one row, it takes minutes for ten
             -- thousand. NOT IN hashes in any case.
@@ -615,6 +625,8 @@ BEGIN
             DROP TRIGGER tell_of_updates    ON bulk_enrichment_jobs;
             DROP TRIGGER tell_of_deletes    ON bulk_enrichment_jobs;
             DROP TRIGGER tell_of_truncation ON bulk_enrichment_jobs;
+            CREATE OR REPLACE TRIGGER zz_keep_order BEFORE INSERT OR UPDATE ON bulk_enrichment_jobs
+                FOR EACH ROW EXECUTE FUNCTION bulk_enrichment_jobs_keep_order('untold');
             -- Whoever listens learns that there will be nothing more to hear.
             PERFORM pg_notify('bulk_enrichment_jobs', '{"resync":"no triggers"}');
             IF current_setting('wal_level') <> 'logical' THEN

@@ -94,6 +94,12 @@ async def user_id(connection: "Connection") -> UUID:
     return await new_user(connection)
 
 
+async def test_both_sides_agree_how_long_a_silence_is(connection: "Connection") -> None:
+    """A feed that took it for shorter would look in vain, and one that took it for longer come late."""
+    silence = await connection.fetchval("SELECT extract(epoch FROM bulk_enrichment_jobs_silence())::float")
+    assert silence == SILENCE_SECONDS
+
+
 async def test_a_burst_is_told_in_few_words(each_dsn: str) -> None:
     """Commits that notify wait for one another, and no screen shows a thousand steps a second."""
     async with connected(each_dsn) as connection, listening(each_dsn) as listener:

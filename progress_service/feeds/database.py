@@ -63,6 +63,8 @@ TELLING_TRIGGERS = """
     SELECT count(*) FROM pg_trigger
     WHERE tgrelid = 'bulk_enrichment_jobs'::regclass AND tgenabled IN ('O', 'A')
         AND tgname IN ('tell_of_inserts', 'tell_of_updates', 'tell_of_deletes', 'tell_of_truncation')
+        AND EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'bulk_enrichment_jobs'::regclass
+            AND tgname = 'zz_keep_order' AND tgnargs = 0)
 """
 
 # What may go wrong between here and PostgreSQL. Anything else is a mistake of ours and must not be hidden.

@@ -1,8 +1,9 @@
 """Which jobs may have changed without being told, and when to look at them again.
 
-Once an update of a job is told, others that follow within the next 50 ms and change nothing but its progress
-are not (schema.sql, section 4). So each job at work that was heard of is looked at when that silence is over,
-and again for as long as a transaction may be open that wrote to it in silence. Time comes in as a value.
+Once an update of a job is told, others that follow within the next quarter of a second and change nothing
+but its progress are not (schema.sql, section 4). So each job at work that was heard of is looked at when that
+silence is over, and again for as long as a transaction may be open that wrote to it in silence. Time comes in
+as a value.
 """
 
 import heapq
@@ -13,7 +14,7 @@ from math import inf
 from progress_service.core.model import Instant
 from progress_service.feeds.database import Sight
 
-SILENCE_SECONDS = 0.05
+SILENCE_SECONDS = 0.25
 """As `bulk_enrichment_jobs_silence` in schema.sql. Were it less than that, some looks would be in vain."""
 
 SLACK_SECONDS = 0.025

@@ -22,7 +22,7 @@ from tests.sim.session import Session
 
 BIRTH = datetime(2026, 11, 23, 19, tzinfo=UTC)
 LONG = "a label that stands for a row too long to be sent"
-SILENCE_SECONDS = 0.05
+SILENCE_SECONDS = 0.25
 """As in schema.sql: so long after an update was told, mere progress is not."""
 
 
