@@ -106,7 +106,7 @@ class _Session(Session):
             self.ledger.resyncs += 1
 
     def _expect(self, marker: str) -> anyio.Event:
-        """The event that this marker is heard, and with it everything that was sent before."""
+        """The event that this marker is heard, and with it everything that was committed before."""
         return self._expected.setdefault(marker, anyio.Event())
 
     async def _require_triggers(self) -> None:
@@ -132,8 +132,6 @@ class _Session(Session):
             told += await self._facts(heard)
             if not heard:
                 raise SessionSilentError("the marker did not come back")
-        # What was committed in silence meanwhile is part of the promise, too.
-        told += await self._looked_again(self._looks.all())
         self.ledger.went_live()
         self.pass_on(told, FeedState.LIVE)
 
@@ -181,7 +179,10 @@ class _Session(Session):
                 found = await look_up(self.connection, [str(job_id) for job_id in notification.fetch])
                 facts += self._reports([report for _, report in found.values()], self.now())
         self.ledger.note(facts)
-        # Only now is everything told, or about to be, that was sent before a marker.
+        if any(notification.marker in self._expected for notification in heard):
+            # Who waits for a marker wants to know all that was committed before it, told or not.
+            facts += await self._looked_again(self._looks.all())
+        # Only now is everything told, or about to be, that was committed before a marker.
         for notification in heard:
             if (event := self._expected.pop(notification.marker, None)) is not None:
                 event.set()

@@ -131,7 +131,7 @@ class Database:
             self._touched.discard(made.id)
             if made.is_silent and made.after is not None:
                 self.hushed[made.id] = made.after.revision, self._loop.time()
-            elif made.told_at is not None or made.after is None:
+            elif made.before != made.after:
                 self.hushed.pop(made.id, None)
             if made.after is not None:
                 self._told_at[made.id] = made.told_at
