@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-# Long enough for a test to write within it, on however slow a machine.
-LONG_SILENCE = """
+SILENCE = """
     CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_silence() RETURNS interval
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT interval '2 s' $$
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT interval '{}' $$
 """
+# Long enough for a test to write within it, on however slow a machine; and one that is over at once.
+LONG_SILENCE, NO_SILENCE = SILENCE.format("2 s"), SILENCE.format("0")
 STEP = """
     UPDATE bulk_enrichment_jobs SET progress = jsonb_build_object('completed', $2::int) WHERE id = $1
 """
@@ -184,7 +185,7 @@ async def test_what_is_committed_long_after_the_silence_is_seen(
         await watch.until_nothing_is_left()
 
 
-async def test_a_feed_that_comes_into_a_silence_sees_its_end(
+async def test_a_feed_that_comes_after_a_silence_sees_its_end(
     dsn: str, connection: "Connection", user_id: UUID, watch: Watch
 ) -> None:
     """Nothing was heard of the job, and its snapshot is a step behind."""
@@ -195,6 +196,7 @@ async def test_a_feed_that_comes_into_a_silence_sees_its_end(
         transaction = slow.transaction()
         await transaction.start()
         await slow.execute(STEP, job_id, 2)
+        await connection.execute(NO_SILENCE)
         async with following(dsn) as (listener, feed):
             await watch.until_it_sees_a_lock(times=1)
             await transaction.commit()
