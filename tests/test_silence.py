@@ -15,6 +15,7 @@ from progress_service.feeds import notify
 from progress_service.feeds.database import Sight, look_again
 from progress_service.feeds.following import Session
 from progress_service.feeds.looks import SILENCE_SECONDS, Looks
+from progress_service.jobs.schema import apply_schema, schema_text
 from tests.feeds import WAIT_SECONDS_MAX, active_revisions, following, inserted
 from tests.postgres import connected, listening, new_user
 
@@ -298,3 +299,17 @@ async def test_no_writer_decides_what_is_told(each_dsn: str) -> None:
         assert await connection.fetchval("SELECT told_at FROM bulk_enrichment_jobs") == told_at
         await connection.execute("UPDATE bulk_enrichment_jobs SET told_at = told_at, label = 'Autumn'")
         assert len(await listener.payloads()) == 1
+
+
+async def test_where_the_log_is_read_nothing_is_silent_or_told(each_dsn: str) -> None:
+    """Its writers need not pay for what nobody hears, and may be listened to again one day."""
+    async with connected(each_dsn) as connection, listening(each_dsn) as listener:
+        await apply_schema(each_dsn, schema_text("wal"))
+        job_id = await inserted(connection, await new_user(connection))
+        await connection.execute(STEPS.format(steps=3, job_id=job_id))
+        assert await connection.fetchval("SELECT told_at FROM bulk_enrichment_jobs") is None
+        await listener.payloads()
+        await apply_schema(each_dsn, schema_text("notify"))
+        await connection.execute(STEPS.format(steps=3, job_id=job_id))
+        assert len(await listener.payloads()) in {1, 2, 3}
+        assert await connection.fetchval("SELECT told_at FROM bulk_enrichment_jobs") is not None
