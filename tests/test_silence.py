@@ -15,6 +15,7 @@ from progress_service.feeds import notify
 from progress_service.feeds.database import Sight, look_again
 from progress_service.feeds.following import Session
 from progress_service.feeds.looks import SILENCE_SECONDS, Looks
+from progress_service.jobs.schema import apply_schema, schema_text
 from tests.feeds import WAIT_SECONDS_MAX, active_revisions, following, inserted
 from tests.postgres import connected, listening, new_user
 
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-# Long enough for a test to write within it, on however slow a machine.
-LONG_SILENCE = """
+SILENCE = """
     CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_silence() RETURNS interval
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT interval '2 s' $$
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT interval '{}' $$
 """
+# Long enough for a test to write within it, on however slow a machine; and one that is over at once.
+LONG_SILENCE, NO_SILENCE = SILENCE.format("2 s"), SILENCE.format("0")
 STEP = """
     UPDATE bulk_enrichment_jobs SET progress = jsonb_build_object('completed', $2::int) WHERE id = $1
 """
@@ -184,7 +186,7 @@ async def test_what_is_committed_long_after_the_silence_is_seen(
         await watch.until_nothing_is_left()
 
 
-async def test_a_feed_that_comes_into_a_silence_sees_its_end(
+async def test_a_feed_that_comes_after_a_silence_sees_its_end(
     dsn: str, connection: "Connection", user_id: UUID, watch: Watch
 ) -> None:
     """Nothing was heard of the job, and its snapshot is a step behind."""
@@ -195,6 +197,7 @@ async def test_a_feed_that_comes_into_a_silence_sees_its_end(
         transaction = slow.transaction()
         await transaction.start()
         await slow.execute(STEP, job_id, 2)
+        await connection.execute(NO_SILENCE)
         async with following(dsn) as (listener, feed):
             await watch.until_it_sees_a_lock(times=1)
             await transaction.commit()
@@ -296,3 +299,17 @@ async def test_no_writer_decides_what_is_told(each_dsn: str) -> None:
         assert await connection.fetchval("SELECT told_at FROM bulk_enrichment_jobs") == told_at
         await connection.execute("UPDATE bulk_enrichment_jobs SET told_at = told_at, label = 'Autumn'")
         assert len(await listener.payloads()) == 1
+
+
+async def test_where_the_log_is_read_nothing_is_silent_or_told(each_dsn: str) -> None:
+    """Its writers need not pay for what nobody hears, and may be listened to again one day."""
+    async with connected(each_dsn) as connection, listening(each_dsn) as listener:
+        await apply_schema(each_dsn, schema_text("wal"))
+        job_id = await inserted(connection, await new_user(connection))
+        await connection.execute(STEPS.format(steps=3, job_id=job_id))
+        assert await connection.fetchval("SELECT told_at FROM bulk_enrichment_jobs") is None
+        await listener.payloads()
+        await apply_schema(each_dsn, schema_text("notify"))
+        await connection.execute(STEPS.format(steps=3, job_id=job_id))
+        assert len(await listener.payloads()) in {1, 2, 3}
+        assert await connection.fetchval("SELECT told_at FROM bulk_enrichment_jobs") is not None
