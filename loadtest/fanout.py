@@ -12,17 +12,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
-from loadtest.figures import Figure, figure, show
+from loadtest.figures import Figure, figure
+from loadtest.live import live
 from loadtest.peers import Peer, Running, Usage, ours, peers
 from loadtest.process import allow_files, cores, pin
 from loadtest.reader import Reader
+from loadtest.report import options, parsed, publish
 from loadtest.served import USER_ID, job
 from progress_service.wire.frames import json_text
 from progress_service.wire.views import job_view
-
-IN_README = True
 
 WINDOW_FRAMES = 4
 """Frames that may be under way at once."""
@@ -54,7 +53,7 @@ class Run:
 def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
     parser = _parser()
-    asked = parser.parse_args(arguments)
+    asked = parsed(parser, arguments)
     if asked.streams <= WARM_STREAMS:
         parser.error(f"--streams must be more than the {WARM_STREAMS} that warm the service up")
     chosen = [peer for peer in peers() if asked.peers is None or peer.name in asked.peers]
@@ -64,12 +63,13 @@ def main(arguments: Sequence[str]) -> int:
     allow_files(asked.streams)
     own, other = cores()
     pin(0, own)
-    for _ in range(asked.runs):
-        for peer in measured:
-            runs[peer.name].append(_run(peer, asked.streams, asked.seconds, other))
-    show(f"Fan-out: one frame to {asked.streams:,} streams", [*_figures(runs)], asked.json)
-    for name, why in absent.items():
-        print(f"{name} is absent: {why}")
+    with live("fanout", asked.runs * len(measured)) as now:
+        for number in range(asked.runs):
+            for peer in measured:
+                now.step(f"{peer.name}, run {number + 1}")
+                runs[peer.name].append(_run(peer, asked.streams, asked.seconds, other))
+    notes = [f"{name} is absent: {why}." for name, why in absent.items()]
+    publish(f"Fan-out: one frame to {asked.streams:,} streams", [*_figures(runs)], asked, notes=notes)
     return 0
 
 
@@ -97,15 +97,12 @@ def _figures(runs: Mapping[str, Sequence[Run]]) -> Iterator[Figure]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtest fanout", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = options("fanout", __doc__)
     names = [peer.name for peer in peers()]
     parser.add_argument("--streams", type=int, default=1_000, help="open streams")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long a run sends as fast as it can")
     parser.add_argument("--runs", type=int, default=5, help="runs of each service; the median counts")
     parser.add_argument("--peers", nargs="*", choices=names, help="only these beside ours; all if not given")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     return parser
 
 

@@ -169,7 +169,7 @@ class Reader:
             self._waiting.discard(stream)
             self._is_chunked = CHUNKED in head.lower()
             text = rest
-        events, self._tails[stream] = _dechunked(text) if self._is_chunked else _whole(text)
+        events, self._tails[stream] = dechunked(text) if self._is_chunked else _whole(text)
         if events and not events.endswith((b"\n\n", b"\n\r\n")):
             self._tails[stream] = text
             return None
@@ -188,7 +188,7 @@ def stream_request(user_id: str = USER_ID) -> bytes:
     return "\r\n".join(lines).encode()
 
 
-def _dechunked(text: bytes) -> tuple[bytes, bytes]:
+def dechunked(text: bytes) -> tuple[bytes, bytes]:
     """The whole chunks of *text*, joined, and what is left of it (RFC 9112, section 7.1)."""
     body = bytearray()
     start = 0
