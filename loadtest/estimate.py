@@ -24,8 +24,6 @@ from loadtest.marks import Marks, looks, marks, mean
 from progress_service.core.estimate import Pace, advanced, begun, estimate
 from progress_service.core.model import Instant, Job
 
-IN_README = True
-
 HELD_OUT_SEED = 1_000
 JITTER_MAX = 1.0
 COVERED_MIN, COVERED_MAX = 0.75, 0.85
