@@ -25,8 +25,8 @@ BACK_SECONDS_MAX = 3.0
 SNAPSHOTS_MAX = 1
 ALL_CORES = cores()
 JOBS_EACH = 3
-# A snapshot of everybody's jobs, which ours takes, or of one person's; not what is looked for by the clock. One
-# that is fetched piece by piece is one.
+# A snapshot of everybody's jobs, which ours takes, or of one person's; not what is looked for by the clock.
+# One that is fetched piece by piece is one.
 ASKED = re.compile(
     r"LOG:  (?:statement|execute (?!fetch from )[^:]*):\s+SELECT"
     r"(?: bulk_enrichment_job_report\(job\) FROM|(?:(?!LOG:).){0,300}?\buser_id = \$1)",
