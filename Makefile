@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check client load lock browser clean tests-in-browser-and-world tests-of-the-rest
+.PHONY: help demo test check client docs load lock browser clean tests-in-browser-and-world tests-of-the-rest
 
 help:  ## list these commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -26,15 +26,19 @@ tests-in-browser-and-world:
 tests-of-the-rest:
 	@$(BIN)/python -m pytest tests --ignore tests/browser --ignore tests/sim
 
-check: $(READY)  ## format, lint, types, layers, and that the client's made files are current
+check: $(READY)  ## format, lint, types, layers, and that what is made (client, documents) is current
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m tests.npm.client --check
+	@$(BIN)/python -m tests.documents --check
 
 client: $(READY)  ## make the client's small form, its declarations and its manifest from the sources
 	@$(BIN)/python -m tests.npm.client
+
+docs: $(READY)  ## make what docs/ says of the code: settings, metrics, HTTP, the stream
+	@$(BIN)/python -m tests.documents
 
 load: $(READY)  ## docs/performance.md anew: what this machine takes, beside other services (a quarter of an hour)
 	@$(BIN)/python -m loadtest.peers --install || true

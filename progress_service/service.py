@@ -5,7 +5,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -14,12 +14,14 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from progress_service.api.access import Access, AccessPolicy
+from progress_service.api.answers import Answers
 from progress_service.api.cors import Origins
 from progress_service.api.denials import Denials
 from progress_service.api.history import History
 from progress_service.api.hosts import Hosts
 from progress_service.api.jobs import Jobs
 from progress_service.api.limits import Addresses, CommandLimit, StreamLimits
+from progress_service.api.metrics import Figures, metrics_application
 from progress_service.api.operations import Operations
 from progress_service.api.renewals import Renewals
 from progress_service.api.routes import application
@@ -29,6 +31,7 @@ from progress_service.core.board import Board
 from progress_service.core.model import Instant
 from progress_service.feeds.auto import chosen_feed
 from progress_service.feeds.feed import Feed
+from progress_service.feeds.ledger import Ledger
 from progress_service.jobs.reaper import Reaper
 from progress_service.jobs.store import JobStore
 from progress_service.server import Server, address_of, allow_open_files
@@ -49,6 +52,7 @@ class Service:
         store: The rows that requests make and read.
         more_routes: Further pages, such as the demo's.
         reaper: Ends what nobody else will end; None leaves that to another process.
+        ledger: What the feed has told, for the metrics; None where it keeps none.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Service:
         more_routes: Sequence[BaseRoute] = (),
         *,
         reaper: Reaper | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self._settings = settings
         self.feed = feed
@@ -70,6 +75,7 @@ class Service:
             wall_clock=wall_clock,
             flush_seconds=settings.flush_seconds,
             epoch=secrets.token_hex(4),
+            clock_offset=lambda: None if reaper is None else reaper.clock_offset_seconds,
         )
         self.hub = Hub(
             self.beat,
@@ -81,14 +87,34 @@ class Service:
         origins = Origins(settings.allowed_origins)
         self.denials = Denials(settings.denied_subjects_file, end_streams=self._end_streams)
         access = Access(access_policy(settings), origins, denies=self.denials.denies)
+        answers = Answers()
+        jobs = Jobs(
+            access,
+            store,
+            limit=CommandLimit(settings.commands_per_minute_max),
+            snapshot=self.publisher.snapshot_view,
+            estimate=self.publisher.estimate,
+        )
+        stream = StreamRoute(
+            access,
+            origins,
+            self.hub,
+            limits=stream_limits(settings),
+            addresses=Addresses(settings.trusted_proxies),
+            answers=answers,
+        )
+        self.figures = Figures(
+            hub=self.hub,
+            publisher=self.publisher,
+            ledger=ledger,
+            reaper=reaper,
+            route=stream,
+            jobs=jobs,
+            answers=answers,
+            limits=limits(settings),
+        )
         self.app: ASGIApp = application(
-            jobs=Jobs(
-                access,
-                store,
-                limit=CommandLimit(settings.commands_per_minute_max),
-                snapshot=self.publisher.snapshot_view,
-                estimate=self.publisher.estimate,
-            ),
+            jobs=jobs,
             history=History(access, store),
             sessions=Sessions(access, origins),
             operations=Operations(
@@ -96,15 +122,10 @@ class Service:
                 is_draining=lambda: self.hub.is_draining,
             ),
             renewals=Renewals(access, self.hub),
-            stream=StreamRoute(
-                access,
-                origins,
-                self.hub,
-                limits=stream_limits(settings),
-                addresses=Addresses(settings.trusted_proxies),
-            ),
+            stream=stream,
             origins=origins,
             hosts=Hosts(settings.allowed_hosts),
+            answers=answers,
             more=more_routes,
         )
 
@@ -118,6 +139,10 @@ class Service:
             drain_seconds=seconds,
             trusted_proxies=self._settings.trusted_proxies,
         )
+
+    def metrics_server(self, *, on_start: Callable[[], None]) -> Server:
+        """What listens for those who read the metrics."""
+        return Server(metrics_application(self.figures), drain=lambda: None, on_start=on_start)
 
     def _end_streams(self, users: Collection[str]) -> None:
         for user_id in users:
@@ -174,6 +199,16 @@ def stream_limits(settings: Settings) -> StreamLimits:
     )
 
 
+def limits(settings: Settings) -> Mapping[str, int]:
+    """The limits whose use an operator can watch, by the names that their refusals are counted under."""
+    return {
+        "streams": settings.streams_max,
+        "streams_per_user": settings.streams_per_user_max,
+        "streams_per_address": settings.streams_per_address_max,
+        "commands_per_minute": settings.commands_per_minute_max,
+    }
+
+
 def monotonic_clock() -> Instant:
     """The clock of deadlines."""
     return Instant(time.monotonic())
@@ -196,13 +231,17 @@ async def opened(
         history_seconds=settings.history_seconds,
     )
     async with JobStore.open(dsn) as store:
-        service = Service(settings, feed, store, more_routes, reaper=reaper)
+        service = Service(settings, feed, store, more_routes, reaper=reaper, ledger=feed.ledger)
         async with service.running():
             yield service
 
 
 async def serve(
-    service: Service, listener: socket.socket, *, on_start: Callable[[str], None] = lambda _: None
+    service: Service,
+    listener: socket.socket,
+    *,
+    metrics_listener: socket.socket | None = None,
+    on_start: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Answer requests until SIGTERM or SIGINT, then end every stream and stop; a second signal hurries.
 
@@ -211,6 +250,7 @@ async def serve(
     Args:
         service: One that is running.
         listener: Is closed in the end.
+        metrics_listener: Where the metrics are read; is closed after the last stream.
         on_start: Is told the address, once connections are accepted.
     """
     allow_open_files()
@@ -219,8 +259,17 @@ async def serve(
         server = service.server(on_start=lambda: on_start(address))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_heed_signals, server, service.denials)
+            if metrics_listener is not None:
+                tasks.start_soon(_serve_metrics, service, metrics_listener)
             await server.serve([listener])
             tasks.cancel_scope.cancel()
+
+
+async def _serve_metrics(service: Service, listener: socket.socket) -> None:
+    address = address_of(listener)
+    with listener:
+        server = service.metrics_server(on_start=lambda: logger.info("metrics are at %s/metrics", address))
+        await server.serve([listener])
 
 
 async def _heed_signals(server: Server, denials: Denials) -> None:

@@ -6,9 +6,11 @@ server's own `Answer` is at hand, even that step is left out: a chunk goes to th
 """
 
 import logging
+import secrets
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from types import coroutine
 from typing import Any, Protocol, cast
 
@@ -20,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 Rest = Coroutine[Any, Any, None]
 """What is left of a send that had to wait: await it, in a task."""
+
+ID_BYTES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,18 @@ class Answer(Protocol):
         ...
 
 
+class Ending(StrEnum):
+    """Why a stream ended."""
+
+    GONE = "gone"
+    """Its browser left, or no longer read."""
+
+    EXPIRED = "expired"
+    DENIED = "denied"
+    DRAINED = "drained"
+    BROKEN = "broken"
+
+
 class Stream:
     """An open response to one browser.
 
@@ -94,6 +110,7 @@ class Stream:
     __slots__ = (
         "_answer",
         "_send",
+        "ending",
         "expires_at",
         "farewell",
         "has_missed",
@@ -110,7 +127,9 @@ class Stream:
         self.user_id = user_id
         self.view = view
         self.expires_at = expires_at
-        self.id: str | None = None
+        # In our log from the start on, and told to the browser once it may need it.
+        self.id = secrets.token_urlsafe(ID_BYTES)
+        self.ending = Ending.GONE
         self.is_end_due = False
         self.is_behind = False
         self.has_missed = False
@@ -147,7 +166,8 @@ class Stream:
             return None
         except Exception:
             # A stream that cannot be written to must not cost any other stream a frame.
-            logger.exception("a stream broke off")
+            logger.exception("a stream broke off", extra={"stream_id": self.id})
+            self.ending = Ending.BROKEN
             self.close()
             return None
         self.is_behind = True
