@@ -167,8 +167,11 @@ def test_a_publisher_that_keeps_what_it_gathered_for_those_who_left(plant: Any) 
     """A page that is loaded again would be told of the time before."""
     note = publisher.Publisher._note
 
-    def note_watched(self: publisher.Publisher, changes: Sequence[Change], *, at_once: bool = False) -> None:
-        note(self, [change for change in changes if self._is_watched(change.job.user_id)], at_once=at_once)
+    def note_watched(
+        self: publisher.Publisher, changes: Sequence[Change], *reports: Any, at_once: bool = False
+    ) -> None:
+        watched = [change for change in changes if self._is_watched(change.job.user_id)]
+        note(self, watched, *reports, at_once=at_once)
 
     plant(publisher.Publisher, "_note", note_watched)
     assert first_failure().fault.law in {"no way back", "sums"}
