@@ -44,7 +44,7 @@ lock: $(READY)  ## renew the hashed lists of dependencies from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command 'make lock' pyproject.toml -o requirements.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command 'make lock' --extra demo --group dev pyproject.toml -o requirements-dev.txt
+		--custom-compile-command 'make lock' --extra demo --extra nats --group dev pyproject.toml -o requirements-dev.txt
 
 browser: $(READY)
 	@$(BIN)/python tests/chromium.py

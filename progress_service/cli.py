@@ -1,4 +1,4 @@
-"""What a person types: `progress-service demo | serve | doctor | schema`."""
+"""What a person types: `progress-service demo | serve | relay | doctor | schema`."""
 
 import json
 import logging
@@ -45,7 +45,10 @@ def serve(
     host: Host = None,
     port: Port = None,
     feed: Annotated[
-        str | None, typer.Option(help="How changes come: auto, notify, wal or poll.", show_default="auto")
+        str | None,
+        typer.Option(
+            help="How changes come: auto, notify, wal, poll, or nats://… of a relay.", show_default="auto"
+        ),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that share the port.")] = 1,
     fd: Annotated[
@@ -61,8 +64,9 @@ def serve(
             logger.warning(warning)
     listener = listening_socket(settings.host, settings.port) if fd is None else inherited_socket(fd)
     if workers > 1:
-        environment = os.environ | settings.shared_secrets()
-        supervisor = Supervisor(worker_command(settings.feed), workers, listener, environment)
+        # On a command line, others could read the passwords that are in an address.
+        environment = os.environ | settings.shared_secrets() | {"PROGRESS_FEED": settings.feed}
+        supervisor = Supervisor(worker_command(), workers, listener, environment)
         logger.info("%d workers serve streams at %s/v1/stream", workers, address_of(listener))
         anyio.run(supervisor.run)
     else:
@@ -70,12 +74,28 @@ def serve(
 
 
 async def _serve(settings: Settings, dsn: str, listener: socket.socket) -> None:
-    async with service.opened(settings, dsn) as opened:
-        await service.serve(
-            opened,
-            listener,
-            on_start=lambda address: logger.info("serving streams at %s/v1/stream", address),
-        )
+    with service.refusals_told():
+        async with service.opened(settings, dsn) as opened:
+            await service.serve(
+                opened,
+                listener,
+                on_start=lambda address: logger.info("serving streams at %s/v1/stream", address),
+            )
+
+
+@commands.command()
+def relay(
+    nats: Annotated[
+        str | None, typer.Option(help="The NATS that edges hear, nats://host:4222; several with commas.")
+    ] = None,
+    feed: Annotated[
+        str | None, typer.Option(help="How changes come: auto, notify, wal or poll.", show_default="auto")
+    ] = None,
+) -> None:
+    """Tell edges (serve --feed nats://…) what changes in DATABASE_URL; of several relays one leads."""
+    settings = Settings(nats=nats, feed=feed)
+    settings.require_nats()
+    anyio.run(service.relay, settings, settings.require_database_url(), backend_options={"use_uvloop": True})
 
 
 @commands.command()
