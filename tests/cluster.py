@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -53,6 +54,11 @@ class Nats:
         with anyio.fail_after(20):
             while "Server is ready" not in said:
                 said += (await self._process.stderr.receive()).decode()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Have it get a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     async def stop(self) -> None:
         """Kill it."""

@@ -66,6 +66,6 @@ async def program(command: Sequence[str], environment: Mapping[str, str]) -> Asy
         finally:
             if process.returncode is None:
                 process.kill()
-            with anyio.CancelScope(shield=True):
-                await process.wait()
             tasks.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await process.aclose()

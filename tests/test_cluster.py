@@ -1,9 +1,11 @@
 """Relay and edges with everything real: PostgreSQL, NATS, processes, streams; and each of them fails once."""
 
+import os
 import signal
 import time
-from collections.abc import Callable
-from uuid import UUID
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from uuid import UUID, uuid4
 
 import anyio
 import httpx
@@ -16,11 +18,13 @@ from progress_service.service import wall_clock
 from progress_service.wire import relayed as wire
 from progress_service.wire.frames import View
 from progress_service.wire.relayed import Beat, Relayed
-from tests.cluster import cluster, edge, followed, relay, until
+from tests.cluster import cluster, edge, followed, free_port, relay, until
 from tests.feeds import inserted
 from tests.onlooker import Database
-from tests.postgres import new_user
-from tests.running import Browser, bearer, watching
+from tests.postgres import connected as connected_to
+from tests.postgres import database_of, new_user
+from tests.programs import SERVICE, program
+from tests.running import SECRET, WAIT_SECONDS_MAX, Browser, bearer, watching
 
 pytestmark = pytest.mark.anyio
 
@@ -249,30 +253,98 @@ async def test_a_flush_that_is_lost_is_made_up_for(
         watching(one.http, database.user_id) as ada,
     ):
         lost: list[object] = []
+
+        def lose(*flush: object) -> tuple[()]:
+            lost.append(flush)
+            return ()
+
         with monkeypatch.context() as patch:
-            patch.setattr(Following, "hear", lambda *flush: lost.append(flush) or ())
+            patch.setattr(Following, "hear", lose)
             await finish(database, job)
             await until(lambda: lost)
         await ada.until(lambda: "completed" in statuses(ada))
 
 
-async def test_the_database_goes_away_and_streams_still_open(database: Database) -> None:
-    """As with a single process: what is known is shown, and said to be old."""
-    job = await inserted(database.connection, database.user_id)
-    del job
-    async with cluster(database.dsn) as made, edge(database.dsn, made.nats.address) as one:
-        name = database.dsn.partition("@/")[2].partition("?")[0]
-        await database.connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+@asynccontextmanager
+async def locked_out(database: Database, server_dsn: str) -> AsyncIterator[None]:
+    """Let nobody into the test's database but the test itself."""
+    name = database_of(database.dsn)
+    async with connected_to(server_dsn) as server:
+        await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> $2",
+            name,
+            database.connection.get_server_pid(),
+        )
         try:
-            await database.connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-            await made.leader.until("no way to the relays' lock")
-            with anyio.fail_after(20):
-                async with watching(one.http, database.user_id) as ada:
-                    assert ada.named("snapshot")[0]["feed"] == "lost"
-                    assert len(ada.named("snapshot")[0]["jobs"]) == 1
+            yield
         finally:
-            await database.connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+            await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+
+async def test_while_the_database_is_away_streams_open_with_what_is_known(
+    database: Database, postgres_dsn: str
+) -> None:
+    """As with a single process: what is known is shown, and said to be old; then it goes on."""
+    job = await inserted(database.connection, database.user_id)
+    async with cluster(database.dsn) as made, edge(database.dsn, made.nats.address) as one:
+        async with watching(one.http, uuid4()) as grace, locked_out(database, postgres_dsn):
+            # Whoever was there before is told, and whoever comes now.
+            await grace.until(lambda: [feed["state"] for feed in grace.named("feed")] == ["lost"])
+            async with watching(one.http, database.user_id) as ada:
+                assert ada.named("snapshot")[0]["feed"] == "lost"
+                assert len(ada.named("snapshot")[0]["jobs"]) == 1
         await made.leader.until("this relay leads", times=2)
+        async with watching(one.http, database.user_id) as ada:
+            await finish(database, job)
+            await ada.until(lambda: "completed" in statuses(ada))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [
+        (["relay"], {}, "PROGRESS_NATS is not set"),
+        (["relay", "--nats", "http://x"], {}, "--nats is 'http://x'; it must be nats://host:4222"),
+        (["relay", "--nats", "nats://x"], {"PROGRESS_FEED": "nats://x"}, "a relay follows the database"),
+        (
+            ["relay", "--nats", "nats://x"],
+            {"PROGRESS_NATS_CREDENTIALS": "/nowhere.creds"},
+            "PROGRESS_NATS_CREDENTIALS is '/nowhere.creds'",
+        ),
+        (
+            ["serve", "--port", "0", "--feed", "nats://x"],
+            {"PROGRESS_NATS_TLS_CA": "/nowhere.pem"},
+            "PROGRESS_NATS_TLS_CA is '/nowhere.pem'",
+        ),
+    ],
+)
+async def test_what_cannot_work_ends_the_start_with_one_line(
+    database: Database, arguments: list[str], environment: dict[str, str], said: str
+) -> None:
+    """A process that tries for ever what cannot work looks like one that does work."""
+    known = {**os.environ, "DATABASE_URL": database.dsn, "PROGRESS_JWT_SECRET": SECRET}
+    async with program([*SERVICE, *arguments], known | environment) as started:
+        with anyio.fail_after(WAIT_SECONDS_MAX):
+            assert await started.process.wait() == 1
+        await started.until(said)
+        assert "Traceback" not in started.text
+
+
+async def test_several_workers_are_several_edges(database: Database) -> None:
+    """Each of them hears the relay by itself; the address, with its password, is on no command line."""
+    job = await inserted(database.connection, database.user_id)
+    async with cluster(database.dsn) as made:
+        known = {**os.environ, "DATABASE_URL": database.dsn, "PROGRESS_JWT_SECRET": SECRET}
+        port = free_port()
+        command = [*SERVICE, "serve", "--port", str(port), "--workers", "2"]
+        async with (
+            program(command, known | {"PROGRESS_FEED": made.nats.address}) as workers,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=WAIT_SECONDS_MAX) as http,
+        ):
+            await workers.until("the relay's feed is live", times=2)
+            async with watching(http, database.user_id) as ada:
+                await work(database, job, 10)
+                await ada.until(lambda: completed(ada) == [10])
+            workers.process.terminate()
+            with anyio.fail_after(WAIT_SECONDS_MAX):
+                await workers.process.wait()
