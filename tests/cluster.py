@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
@@ -62,9 +62,11 @@ class Nats:
 
     async def stop(self) -> None:
         """Kill it."""
-        assert self._process is not None
-        self._process.kill()
-        await self._process.aclose()
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.aclose()
+        self._process = None
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ import anyio
 import httpx
 import pytest
 
+from progress_service.cluster.edge import Edge
 from progress_service.cluster.following import Following
 from progress_service.cluster.line import Servers, connected
 from progress_service.core.events import FeedState
@@ -265,6 +266,41 @@ async def test_a_flush_that_is_lost_is_made_up_for(
         await ada.until(lambda: "completed" in statuses(ada))
 
 
+async def test_an_edge_that_alone_was_cut_off_makes_up_for_what_it_missed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The relay knows nothing of it, and begins no new term; the edge must ask by itself."""
+    job = await inserted(database.connection, database.user_id)
+    may_return = anyio.Event()
+
+    async def wait(_: int) -> None:
+        await may_return.wait()
+
+    async with (
+        cluster(database.dsn) as made,
+        edge(database.dsn, made.nats.address) as one,
+        watching(one.http, database.user_id) as ada,
+        edge(database.dsn, made.nats.address) as two,
+        watching(two.http, database.user_id) as grace,
+    ):
+        far = one.service.feed
+        assert isinstance(far, Edge)
+        assert far._line is not None  # noqa: SLF001 - a cable that is pulled.
+        far._line.end("somebody pulled the cable")  # noqa: SLF001
+        await ada.until(lambda: [feed["state"] for feed in ada.named("feed")] == ["lost", "live"])
+        await work(database, job, 10)
+        assert await seconds_until(ada, lambda: completed(ada) == [10]) < HANDOVER_SECONDS_MAX
+        monkeypatch.setattr("progress_service.cluster.line.pause", wait)
+        far._line.end("and once more")  # noqa: SLF001
+        await ada.until(lambda: [feed["state"] for feed in ada.named("feed")][2:] == ["lost"])
+        await finish(database, job)
+        await grace.until(lambda: "completed" in statuses(grace))
+        assert "completed" not in statuses(ada)
+        may_return.set()
+        await ada.until(lambda: "completed" in statuses(ada))
+        assert made.leader.text.count("this relay leads") == 1
+
+
 @asynccontextmanager
 async def locked_out(database: Database, server_dsn: str) -> AsyncIterator[None]:
     """Let nobody into the test's database but the test itself."""
@@ -291,6 +327,7 @@ async def test_while_the_database_is_away_streams_open_with_what_is_known(
         async with watching(one.http, uuid4()) as grace, locked_out(database, postgres_dsn):
             # Whoever was there before is told, and whoever comes now.
             await grace.until(lambda: [feed["state"] for feed in grace.named("feed")] == ["lost"])
+            await made.leader.until("no way to the relays' lock")
             async with watching(one.http, database.user_id) as ada:
                 assert ada.named("snapshot")[0]["feed"] == "lost"
                 assert len(ada.named("snapshot")[0]["jobs"]) == 1

@@ -202,7 +202,11 @@ async def connected(servers: Servers, name: str) -> AsyncIterator[Line]:
             )
     except (errors.Error, OSError, TimeoutError) as error:
         await _close(client)
-        raise LineError(_cause((refusals or [error])[-1])) from None
+        # That we are not let in tells more than that the server hung up then.
+        told = (
+            [each for each in refusals if isinstance(each, errors.AuthorizationError)] or refusals or [error]
+        )
+        raise LineError(_cause(told[-1])) from None
     try:
         yield line
     finally:
