@@ -44,10 +44,10 @@ class Program:
             self._news.set()
             self._news = anyio.Event()
 
-    async def until(self, said: str, times: int = 1) -> None:
+    async def until(self, said: str, times: int = 1, seconds_max: float = WAIT_SECONDS_MAX) -> None:
         """Wait until it was said so often."""
         try:
-            with anyio.fail_after(WAIT_SECONDS_MAX):
+            with anyio.fail_after(seconds_max):
                 while self.text.count(said) < times:
                     await self._news.wait()
         except TimeoutError:

@@ -74,7 +74,7 @@ async def test_a_password_in_the_address_lets_in_and_a_wrong_one_is_named_as_suc
         assert await echoed(nats.address.replace("://", "://relay:s3cret@")) == b"hello"
         said = ""
         with anyio.fail_after(WAIT_SECONDS_MAX):
-            # The server hangs up right after its word, which may then be lost; so whoever has a line tries again.
+            # The server hangs up right after its word, which may then be lost; a line is tried again.
             while "authorization" not in said.lower():
                 with pytest.raises(LineError) as caught:
                     await echoed(nats.address.replace("://", "://relay:wrong@"))
