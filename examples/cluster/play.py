@@ -38,7 +38,7 @@ HERE = Path(__file__).parent
 PROGRAMS = Path(sys.executable).parent
 SERVICE = (sys.executable, "-m", "progress_service")
 TOKEN_SECONDS = 12 * 3600
-DEAD_SECONDS = 2.0
+DEAD_SECONDS = 1.0
 FROZEN_SECONDS = 6.0
 RELAYS, EDGES = 2, 3
 

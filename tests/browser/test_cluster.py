@@ -85,6 +85,5 @@ async def test_the_edge_the_relay_and_nats_are_killed_in_turn_and_the_bars_go_on
             await expect(row).to_have_count(1, timeout=WAIT_MS)
             await row.get_by_role("button", name="Kill").click()
             took = await seconds_until_it_moves(page)
-            print("TOOK", victim, took)
             assert took < GOES_ON_SECONDS_MAX, victim
             await expect(page.locator("[data-state=dead]")).to_have_count(0, timeout=WAIT_MS)
