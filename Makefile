@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test check client load lock browser clean tests-in-browser-and-world tests-of-the-rest
+.PHONY: help demo demo-cluster test check client docs load lock browser clean tests-in-browser-and-world tests-of-the-rest
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 21
@@ -29,18 +29,23 @@ tests-in-browser-and-world:
 tests-of-the-rest:
 	@$(BIN)/python -m pytest tests --ignore tests/browser --ignore tests/sim
 
-check: $(READY)  ## format, lint, types, layers, and that the client's made files are current
+check: $(READY)  ## format, lint, types, layers, and that what is made (client, documents) is current
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m tests.npm.client --check
+	@$(BIN)/python -m tests.documents --check
 
 client: $(READY)  ## make the client's small form, its declarations and its manifest from the sources
 	@$(BIN)/python -m tests.npm.client
 
-load: $(READY)  ## the figures of the README, measured on this machine
-	@$(BIN)/python -m loadtest
+docs: $(READY)  ## make what docs/ says of the code: settings, metrics, HTTP, the stream
+	@$(BIN)/python -m tests.documents
+
+load: $(READY)  ## docs/performance.md anew: what this machine takes, beside other services (a quarter of an hour)
+	@$(BIN)/python -m loadtest.peers --install || true
+	@$(BIN)/python -m loadtest performance
 
 lock: $(READY)  ## renew the hashed lists of dependencies from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
@@ -53,7 +58,7 @@ browser: $(READY)
 	@$(BIN)/python tests/chromium.py
 
 clean:  ## remove what these commands made
-	rm -rf .venv .demo .test report tests/npm/node_modules
+	rm -rf .venv .demo .test report reports tests/npm/node_modules
 
 $(READY): requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 …")'

@@ -17,12 +17,11 @@ from uuid import UUID
 import anyio
 import asyncpg
 
-from loadtest.figures import Figure, figure, show
+from loadtest.figures import Figure, figure
+from loadtest.report import options, parsed, publish
 from progress_service.embedded import embedded_postgres
 from progress_service.jobs.reporter import Job
 from progress_service.jobs.schema import apply_schema, schema_text
-
-IN_README = True
 
 NANOSECONDS_MAX = 2_000
 UPDATES_PER_SECOND_MAX = 4
@@ -62,23 +61,20 @@ class Run:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
-    asked = _parser().parse_args(arguments)
+    asked = parsed(_parser(), arguments)
     with (
         tempfile.TemporaryDirectory(prefix="advance-") as folder,
         embedded_postgres(Path(folder)) as dsn,
     ):
         runs = anyio.run(_runs, dsn, asked.calls, asked.runs)
-    show(f"advance, called {asked.calls:,} times", [*_figures(runs, asked.calls)], asked.json)
+    publish(f"advance, called {asked.calls:,} times", [*_figures(runs, asked.calls)], asked)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtest advance", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = options("advance", __doc__)
     parser.add_argument("--calls", type=int, default=1_000_000, help="calls in each run")
     parser.add_argument("--runs", type=int, default=5, help="runs, of which the median counts")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     return parser
 
 

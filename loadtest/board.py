@@ -13,18 +13,16 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import psutil
 
-from loadtest.figures import Figure, figure, show
+from loadtest.figures import Figure, figure
+from loadtest.report import options, parsed, publish
 from loadtest.rows import Script, batches, decoded, heard_at
 from progress_service.core.board import Board
 from progress_service.core.events import Fact
 from progress_service.core.model import Instant, Job
 from progress_service.core.totals import recount
-
-IN_README = True
 
 FACTS_PER_SECOND_MIN = 250_000
 JOB_BYTES_MAX = 1_024
@@ -38,20 +36,17 @@ class WrongAnswerError(Exception):
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
-    asked = _parser().parse_args(arguments)
+    asked = parsed(_parser(), arguments)
     figures = [*_speed(asked.jobs, asked.facts, asked.runs), *_memory(max(asked.jobs), asked.runs)]
-    show("The board, on one core", figures, asked.json)
+    publish("The board, on one core", figures, asked)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtest board", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = options("board", __doc__)
     parser.add_argument("--jobs", type=int, nargs="+", default=[1_000, 100_000], help="active jobs")
     parser.add_argument("--facts", type=int, default=200_000, help="facts in each run")
     parser.add_argument("--runs", type=int, default=5, help="runs, of which the median counts")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     return parser
 
 

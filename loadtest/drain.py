@@ -10,12 +10,13 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from loadtest.ends import Endings
-from loadtest.figures import Figure, figure, show
+from loadtest.figures import Figure, figure
+from loadtest.live import live
 from loadtest.process import allow_files, cores, pin, served
 from loadtest.reader import WrongAnswerError, stream_request
+from loadtest.report import options, parsed, publish
 
 EXIT_SECONDS_MAX = 10
 
@@ -33,13 +34,17 @@ class Run:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
-    asked = _parser().parse_args(arguments)
+    asked = parsed(_parser(), arguments)
     allow_files(asked.streams)
     own, other = cores()
     pin(0, own)
-    runs = [_run(asked.streams, asked.seconds, other) for _ in range(asked.runs)]
+    runs = []
+    with live("drain", asked.runs) as now:
+        for number in range(asked.runs):
+            now.step(f"run {number + 1}")
+            runs.append(_run(asked.streams, asked.seconds, other))
     title = f"Drain: {asked.streams:,} streams over {asked.seconds:g} s"
-    show(title, [*_figures(runs, asked.seconds)], asked.json)
+    publish(title, [*_figures(runs, asked.seconds)], asked)
     return 0
 
 
@@ -54,13 +59,10 @@ def _figures(runs: Sequence[Run], seconds: float) -> Iterator[Figure]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtest drain", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = options("drain", __doc__)
     parser.add_argument("--streams", type=int, default=5_000, help="open streams")
     parser.add_argument("--seconds", type=float, default=20, help="the service's PROGRESS_DRAIN_SECONDS")
     parser.add_argument("--runs", type=int, default=1, help="runs; the median counts")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     return parser
 
 

@@ -5,7 +5,7 @@ import selectors
 import socket
 import time
 
-from loadtest.reader import CHUNK_BYTES, FIRST, OK, Silence, WrongAnswerError
+from loadtest.reader import CHUNK_BYTES, OK, OURS, Silence, WrongAnswerError
 
 TAIL_BYTES = 512
 LAST_CHUNK = b"\r\n0\r\n\r\n"
@@ -35,7 +35,7 @@ class Endings:
             connection = socket.create_connection(("127.0.0.1", self._port))
             connection.sendall(self._request)
             head = b""
-            while FIRST not in head:
+            while OURS.opening not in head:
                 piece = connection.recv(CHUNK_BYTES)
                 head += piece
                 if not piece or not head.startswith(OK[: len(head)]):

@@ -1,16 +1,20 @@
-"""What was measured, each figure beside its goal: a table for people and JSON for machines."""
+"""What was measured, each figure beside its goal, and the machine that it was measured on."""
 
-import json
+import os
 import platform
 import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+PACKAGES = ("uvicorn", "uvloop", "httptools", "msgspec", "asyncpg", "starlette", "sse-starlette")
+"""What the service is made of, as far as its speed depends on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +41,17 @@ class Figure:
     def goal(self) -> str:
         """The goal in words."""
         if self.at_least is not None:
-            return f"≥ {self.at_least:,.0f}"
-        return "" if self.at_most is None else f"≤ {self.at_most:,.0f}"
+            return f"≥ {shown(self.at_least)}"
+        return "" if self.at_most is None else f"≤ {shown(self.at_most)}"
+
+    @property
+    def verdict(self) -> str:
+        """What became of the goal, in a word."""
+        return {True: "met", False: "missed", None: ""}[self.is_met]
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, for machines."""
+        return asdict(self) | {"is_met": self.is_met}
 
 
 def figure(
@@ -62,31 +75,52 @@ def figure(
     )
 
 
-def show(title: str, figures: Sequence[Figure], json_file: Path | None = None) -> None:
-    """Print the figures, and write them to *json_file* too when one is given."""
-    table = Table("", "unit", title=title, title_justify="left")
+def shown(value: float) -> str:
+    """A number for people: three digits at least, where there are any to show."""
+    if value == int(value) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def console() -> Console:
+    """Where tables go. A pipe has no width of its own, and a table that is cut hides what it is for."""
+    return Console(width=None if sys.stdout.isatty() else 120)
+
+
+def table(title: str, figures: Sequence[Figure]) -> Table:
+    """The figures for people."""
+    drawn = Table("", "unit", title=title, title_justify="left")
     for heading in ("median", "lowest", "highest", "runs", "goal"):
-        table.add_column(heading, justify="right")
-    table.add_column("")
-    for measured in figures:
-        span = (f"{value:,.0f}" for value in (measured.median, measured.low, measured.high))
-        verdict = {True: "[green]met", False: "[red]missed", None: ""}[measured.is_met]
-        table.add_row(measured.name, measured.unit, *span, str(measured.runs), measured.goal, verdict)
-    # A pipe has no width of its own, and a table that is cut to 80 columns hides what it is for.
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(table)
-    console.print(", ".join(f"{name} {value}" for name, value in machine().items()), style="dim")
-    if json_file is not None:
-        shown = [asdict(measured) | {"is_met": measured.is_met} for measured in figures]
-        json_file.write_text(
-            json.dumps({"title": title, "machine": machine(), "figures": shown}, indent=2) + "\n"
-        )
+        drawn.add_column(heading, justify="right")
+    drawn.add_column("")
+    for each in figures:
+        span = (shown(value) for value in (each.median, each.low, each.high))
+        color = {True: "[green]", False: "[red]", None: ""}[each.is_met]
+        drawn.add_row(each.name, each.unit, *span, str(each.runs), each.goal, color + each.verdict)
+    return drawn
 
 
 def machine() -> dict[str, str]:
     """What the figures depend on."""
-    return {
+    found = {
+        "processor": f"{os.cpu_count()} cores, {_processor()}",
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        platform.system(): f"{platform.release()} {platform.machine()}",
         platform.python_implementation(): platform.python_version(),
-        "msgspec": version("msgspec"),
-        platform.system(): platform.machine(),
     }
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "none"
+    return found
+
+
+def _processor() -> str:
+    """What the processor calls itself; Linux only, elsewhere its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

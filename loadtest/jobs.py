@@ -21,10 +21,11 @@ from uuid import UUID, uuid4
 import anyio
 import jwt
 
-from loadtest.figures import Figure, figure, show
+from loadtest.figures import Figure, figure
 from loadtest.page import Page
 from loadtest.postgres import connected
 from loadtest.process import served
+from loadtest.report import options, parsed, publish
 from loadtest.served import SECRET
 from progress_service.core.board import Board
 from progress_service.core.events import JobReported, SnapshotTaken
@@ -34,8 +35,6 @@ from progress_service.jobs.schema import apply_schema, schema_text
 from progress_service.streams.beat import Beat
 from progress_service.streams.publisher import Publisher
 from progress_service.wire.frames import View
-
-IN_README = True
 
 LOAD_SECONDS_MAX = 3.0
 JOB_BYTES_MAX = 1_024
@@ -66,25 +65,22 @@ class WrongAnswerError(Exception):
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
-    asked = _parser().parse_args(arguments)
+    asked = parsed(_parser(), arguments)
     figures = [
         *_loading(asked.jobs, asked.runs),
         *_flushes([size for size in asked.sizes if size >= asked.changes], asked.changes, asked.runs),
     ]
-    show(f"{asked.jobs:,} jobs at work", figures, asked.json)
+    publish(f"{asked.jobs:,} jobs at work", figures, asked)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtest jobs", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = options("jobs", __doc__)
     parser.add_argument("--jobs", type=int, default=100_000, help="jobs that a starting service finds")
     sizes = [100, 1_000, 10_000, 100_000]
     parser.add_argument("--sizes", type=int, nargs="+", default=sizes, help="jobs on the boards of the curve")
     parser.add_argument("--changes", type=int, default=100, help="changes in each flush of the curve")
     parser.add_argument("--runs", type=int, default=3, help="runs, of which the median counts")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     return parser
 
 

@@ -25,7 +25,7 @@ OUTAGE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, 
 
 BEGIN = """
     INSERT INTO bulk_enrichment_jobs (id, user_id, label, status, progress)
-    VALUES ($1, $2, $3, 'running', '{"total": 1000, "completed": 0}') ON CONFLICT DO NOTHING
+    VALUES ($1, $2, $3, 'running', '{"total": 1000000, "completed": 0}') ON CONFLICT DO NOTHING
 """
 MOVE = """
     UPDATE bulk_enrichment_jobs SET progress = progress || jsonb_build_object('completed', $2::int)

@@ -20,6 +20,7 @@ class Served:
     def __init__(self, process: "subprocess.Popen[str]", errors: TextIO) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
+        self.process_id = process.pid
         self._process = process
         self._errors = errors
         self._input, self._output = process.stdin, process.stdout
@@ -68,7 +69,7 @@ def served(
     """The service *name* of `loadtest.served`.
 
     Args:
-        name: ours, plain or database.
+        name: ours or database.
         core: The processor that it is to have for itself.
         settings: Settings, by their names in the environment.
         files: How many files it may have open (Linux only); None is as many as we may.

@@ -10,8 +10,9 @@ import re
 import selectors
 import socket
 import time
+from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jwt
 
@@ -21,9 +22,11 @@ CHUNK_BYTES = 1 << 16
 WAIT_SECONDS_MAX = 60.0
 SPANS_MAX = 10_000
 HEAD_END = b"\r\n\r\n"
-FIRST = b"event: snapshot"
 OK = b"HTTP/1.1 200 "
-JOB = re.compile(rb"event: job\r?\ndata: ([^\r\n]*)\r?\n")
+CHUNKED = b"transfer-encoding: chunked"
+EVENT_END = re.compile(rb"\r?\n\r?\n")
+NAME = re.compile(rb"^event: ?([^\r\n]*)", re.MULTILINE)
+DATA = re.compile(rb"^data: ?([^\r\n]*)", re.MULTILINE)
 
 
 class Silence(Exception):
@@ -32,6 +35,28 @@ class Silence(Exception):
 
 class WrongAnswerError(Exception):
     """A stream did not get every frame, once and in order, so its speed means nothing."""
+
+
+EVENT: Final = "job"
+"""The event that tells of one job, wherever events can have names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a service's streams look.
+
+    Args:
+        opening: Comes once a stream is open and will miss nothing.
+        event: The event that tells of one job; None where events have no names, and every one with data does.
+        wrapped: Where in that event's data the job is, by the names of fields, from the outside in.
+    """
+
+    opening: bytes
+    event: str | None = EVENT
+    wrapped: tuple[str, ...] = ()
+
+
+OURS = Look(b"event: snapshot")
 
 
 class Span(NamedTuple):
@@ -45,20 +70,25 @@ class Span(NamedTuple):
 class Reader:
     """The reading ends of many streams.
 
-    `read` has the number of the last frame that each stream has read. `delays` has, while `is_timing`, how
-    many seconds after it was made each frame was read.
+    `read` has the number of the last frame that each stream has read, and `pieces` says in how many
+    pieces all of them came: fewer than frames where a service sends several at once. `delays` has, while
+    `is_timing`, how many seconds after it was made each frame was read.
 
     Args:
         port: Where the service listens on this machine.
         request: The whole request that opens a stream.
+        look: How the streams look.
     """
 
-    def __init__(self, port: int, request: bytes) -> None:
+    def __init__(self, port: int, request: bytes, look: Look = OURS) -> None:
         self.read: list[int] = []
         self.delays: list[float] = []
         self.is_timing = False
+        self.pieces = 0
         self._port = port
         self._request = request
+        self._look = look
+        self._is_chunked = True
         self._tails: list[bytes] = []
         self._waiting: set[int] = set()
         self._behind = 0
@@ -109,6 +139,7 @@ class Reader:
             self._take(stream, bytes(self._view[: connection.recv_into(self._room)]))
 
     def _take(self, stream: int, chunk: bytes) -> None:
+        self.pieces += 1
         span = None if self._tails[stream] else self._spans.get(chunk)
         if span is None:
             span = self._studied(stream, chunk)
@@ -132,13 +163,17 @@ class Reader:
             head, _, rest = text.partition(HEAD_END)
             if not head.startswith(OK[: len(head)]):
                 raise WrongAnswerError(f"stream {stream} was answered {head[:100]!r}")
-            if FIRST not in rest:
+            if self._look.opening not in rest:
                 self._tails[stream] = text
                 return None
             self._waiting.discard(stream)
+            self._is_chunked = CHUNKED in head.lower()
             text = rest
-        events, self._tails[stream] = _dechunked(text)
-        span = _span(events)
+        events, self._tails[stream] = dechunked(text) if self._is_chunked else _whole(text)
+        if events and not events.endswith((b"\n\n", b"\n\r\n")):
+            self._tails[stream] = text
+            return None
+        span = _span(events, self._look)
         if span is not None and not is_own and not self._tails[stream]:
             if len(self._spans) >= SPANS_MAX:
                 self._spans.clear()
@@ -153,7 +188,7 @@ def stream_request(user_id: str = USER_ID) -> bytes:
     return "\r\n".join(lines).encode()
 
 
-def _dechunked(text: bytes) -> tuple[bytes, bytes]:
+def dechunked(text: bytes) -> tuple[bytes, bytes]:
     """The whole chunks of *text*, joined, and what is left of it (RFC 9112, section 7.1)."""
     body = bytearray()
     start = 0
@@ -166,12 +201,32 @@ def _dechunked(text: bytes) -> tuple[bytes, bytes]:
     return bytes(body), text[start:]
 
 
-def _span(events: bytes) -> Span | None:
+def _whole(text: bytes) -> tuple[bytes, bytes]:
+    """The whole events of *text*, and what is left of it."""
+    ends = [match.end() for match in EVENT_END.finditer(text)]
+    end = ends[-1] if ends else 0
+    return text[:end], text[end:]
+
+
+def _span(events: bytes, look: Look) -> Span | None:
     """Which frames these are; None if there is none, as in a comment."""
-    jobs = [json.loads(data) for data in JOB.findall(events)]
+    jobs = [job for event in EVENT_END.split(events) if (job := _job(event, look)) is not None]
     if not jobs:
         return None
     numbers = [job["progress"]["completed"] for job in jobs]
     if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         raise WrongAnswerError(f"frames came in the order {numbers[:20]}")
     return Span(numbers[0], numbers[-1], datetime.fromisoformat(jobs[-1]["updated_at"]).timestamp())
+
+
+def _job(event: bytes, look: Look) -> dict[str, Any] | None:
+    """What *event* tells of a job; None if it tells of something else."""
+    data = DATA.search(event)
+    if data is None or (look.event is not None and NAME.findall(event) != [look.event.encode()]):
+        return None
+    job = json.loads(data[1])
+    for name in look.wrapped:
+        job = job.get(name)
+        if job is None:
+            return None
+    return dict(job)

@@ -21,8 +21,9 @@ import anyio
 import asyncpg
 import jwt
 
-from loadtest.figures import Figure, figure, show
+from loadtest.figures import Figure, figure
 from loadtest.page import Page, Probe
+from loadtest.report import options, parsed, publish
 from progress_service.embedded import embedded_postgres
 from progress_service.jobs.schema import apply_schema, schema_text
 from progress_service.server import listening_socket
@@ -31,8 +32,6 @@ from progress_service.settings import Settings
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
-
-IN_README = True
 
 SECRET = "only good for measuring, and as long as a secret has to be"
 AT_ONCE = 6
@@ -69,24 +68,21 @@ class Tally:
 
 def main(arguments: Sequence[str]) -> int:
     """Try, and print; the exit status is 1 when a write was missed."""
-    asked = _parser().parse_args(arguments)
+    asked = parsed(_parser(), arguments)
     tally = Tally(asked.times)
     with (
         tempfile.TemporaryDirectory(prefix="ready-") as folder,
         embedded_postgres(Path(folder), settings=HASTY) as dsn,
     ):
         anyio.run(_try_all, dsn, tally, asked.at_once, backend_options={"use_uvloop": True})
-    show(f"A write right after /readyz, {asked.times:,} times", _figures(tally), asked.json)
+    publish(f"A write right after /readyz, {asked.times:,} times", _figures(tally), asked)
     return int(tally.missed + tally.early_missed > 0)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtest ready", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = options("ready", __doc__)
     parser.add_argument("--times", type=int, default=1_000, help="services to start")
     parser.add_argument("--at-once", type=int, default=AT_ONCE, help="services side by side")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     return parser
 
 

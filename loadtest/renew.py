@@ -10,13 +10,13 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import jwt
 
-from loadtest.figures import Figure, figure, show
+from loadtest.figures import Figure, figure
 from loadtest.process import allow_files, cores, pin, served
+from loadtest.report import options, parsed, publish
 from loadtest.served import SECRET, USER_ID
 from tests.event_stream import Event, EventStreamReader
 
@@ -35,7 +35,7 @@ class Stream:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and print; the exit status is 1 if anything was lost."""
-    asked = _parser().parse_args(arguments)
+    asked = parsed(_parser(), arguments)
     allow_files(asked.streams)
     own, other = cores()
     pin(0, own)
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
         address = f"http://127.0.0.1:{server.port}"
         streams, sent = asyncio.run(_watched(address, asked, lambda: server.send(1)))
     figures = [*_figures(streams, sent)]
-    show(f"Tokens of {asked.token_seconds:g} s for {asked.seconds:g} s", figures, asked.json)
+    publish(f"Tokens of {asked.token_seconds:g} s for {asked.seconds:g} s", figures, asked)
     return int(not all(measured.is_met in (None, True) for measured in figures))
 
 
@@ -55,13 +55,10 @@ def _figures(streams: Sequence[Stream], sent: int) -> Iterator[Figure]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtest renew", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = options("renew", __doc__)
     parser.add_argument("--streams", type=int, default=20, help="open streams")
     parser.add_argument("--seconds", type=float, default=600, help="how long they stay open")
     parser.add_argument("--token-seconds", type=float, default=60, help="how long each token is good")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     return parser
 
 

@@ -1,11 +1,12 @@
 """The process that is measured: one of the services, and a wire to the program that measures it.
 
-    python -m loadtest.served ours|plain|database
+    python -m loadtest.served ours|database
 
 It prints the port that it listens on; `database`, which follows the one that DATABASE_URL names, when its
 feed is live. Then it obeys the lines of its input: `state` is answered with one line
 of JSON (memory, processor time, open files and streams, how often a stream fell behind); `send N` makes N
-frames, and sends each to every stream. SIGTERM stops it as it stops the real one; other settings come from
+changes, and tells each to every stream. Lines `send 1` that have come together are told together, as the
+feeds do with notifications. SIGTERM stops it as it stops the real one; other settings come from
 its environment.
 """
 
@@ -16,14 +17,12 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import anyio
-import msgspec
 import psutil
 
-from loadtest.peers.plain import Plain
 from progress_service.core.events import FeedState, JobReported
 from progress_service.core.model import Job, Progress, Status
 from progress_service.feeds.feed import Accept
@@ -31,13 +30,15 @@ from progress_service.jobs.store import JobStore
 from progress_service.server import Server, listening_socket
 from progress_service.service import Service, monotonic_clock, opened
 from progress_service.settings import Settings
-from progress_service.wire.views import job_view
 
 SECRET = "only good for measuring, and as long as a secret has to be"
 USER_ID = "00000000-0000-4000-8000-000000000001"
-JOB_ID = "00000000-0000-4000-8000-000000000002"
+JOBS = 8
+"""How many jobs the changes go around: as many can be told together, and none of them in place of another."""
+
 BORN = datetime(2026, 1, 1, tzinfo=UTC)
 LOOK_SECONDS = 0.002
+PIECE_BYTES = 1 << 16
 
 
 class Scripted:
@@ -53,10 +54,11 @@ class Scripted:
 
 
 def job(number: int) -> Job:
-    """The job after its *number*th change. Its status moves each time, so no change waits for another."""
+    """The job of the *number*th change. Its status moves each time, so no change waits for another."""
     progress = Progress(total=1_000_000, completed=number, current_batch=number // 50)
-    status = Status.PAUSED if number % 2 else Status.RUNNING
-    return Job(JOB_ID, USER_ID, status, number, BORN, datetime.now(UTC), progress, "Spring leads")
+    status = Status.PAUSED if number // JOBS % 2 else Status.RUNNING
+    job_id = f"00000000-0000-4000-8000-0000000001{number % JOBS:02}"
+    return Job(job_id, USER_ID, status, number, BORN, datetime.now(UTC), progress, "Spring leads")
 
 
 async def ours() -> None:
@@ -67,12 +69,13 @@ async def ours() -> None:
         service = Service(settings, feed, store)
         async with service.running():
 
-            def send(number: int) -> None:
+            def tell(numbers: Sequence[int]) -> None:
                 assert feed.accept is not None
-                feed.accept([JobReported(job(number), monotonic_clock())])
+                at = monotonic_clock()
+                feed.accept([JobReported(job(number), at) for number in numbers])
 
             server = service.server(on_start=lambda: None)
-            await _obey(server, send, lambda: {"streams": service.hub.streams, "lags": service.hub.lags})
+            await _obey(server, tell, lambda: {"streams": service.hub.streams, "lags": service.hub.lags})
 
 
 async def database() -> None:
@@ -86,19 +89,8 @@ async def database() -> None:
         await _obey(server, lambda _: None, lambda: {"streams": hub.streams, "lags": hub.lags})
 
 
-async def plain() -> None:
-    """The peer, with the same job in each event."""
-    peer = Plain()
-
-    def send(number: int) -> None:
-        peer.send(msgspec.to_builtins(job_view(job(number))))
-
-    server = Server(peer.app(), drain=lambda: None, on_start=lambda: None)
-    await _obey(server, send, lambda: {"streams": peer.streams})
-
-
 async def _obey(
-    server: Server, send: Callable[[int], None], streams: Callable[[], Mapping[str, int]]
+    server: Server, tell: Callable[[Sequence[int]], None], streams: Callable[[], Mapping[str, int]]
 ) -> None:
     """Serve, and do what the input says until it ends, or until SIGTERM."""
     process = psutil.Process()
@@ -111,16 +103,11 @@ async def _obey(
             tasks.start_soon(_serve, server, listener, tasks.cancel_scope)
             tasks.start_soon(_stop_on_sigterm, server)
             _say(listener.getsockname()[1])
-            sent = 0
-            while line := await commands.readline():
-                match line.split():
-                    case [b"send", count]:
-                        for _ in range(int(count)):
-                            sent += 1
-                            send(sent)
-                            # Let whatever was woken write.
-                            await asyncio.sleep(0)
-                    case _:
+            rest, sent = b"", 0
+            while piece := await commands.read(PIECE_BYTES):
+                *lines, rest = (rest + piece).split(b"\n")
+                for command, count in _together(lines):
+                    if command == b"state":
                         _say(
                             {
                                 "bytes": process.memory_info().rss,
@@ -129,7 +116,29 @@ async def _obey(
                                 **streams(),
                             }
                         )
+                        continue
+                    tell(range(sent + 1, sent + 1 + count))
+                    sent += count
+                    # Let whatever was woken write.
+                    await asyncio.sleep(0)
             server.should_exit = True
+
+
+def _together(lines: Sequence[bytes]) -> Iterator[tuple[bytes, int]]:
+    """What to do, in order: changes that are asked for one by one are as many at once as there are jobs."""
+    waiting = 0
+    for line in lines:
+        command, _, count = line.partition(b" ")
+        if count == b"1" and waiting < JOBS:
+            waiting += 1
+            continue
+        if waiting:
+            yield b"send", waiting
+        waiting = int(count == b"1")
+        if not waiting:
+            yield from [(command, 1)] * int(count or 1)
+    if waiting:
+        yield b"send", waiting
 
 
 async def _serve(server: Server, listener: socket.socket, all_else: anyio.CancelScope) -> None:
@@ -147,7 +156,7 @@ def _say(value: object) -> None:
     print(json.dumps(value), flush=True)
 
 
-SERVICES = {"ours": ours, "plain": plain, "database": database}
+SERVICES = {"ours": ours, "database": database}
 
 if __name__ == "__main__":
     anyio.run(SERVICES[sys.argv[1]], backend_options={"use_uvloop": True})

@@ -13,12 +13,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from loadtest.ends import Endings
-from loadtest.figures import Figure, figure, show
+from loadtest.figures import Figure, figure
+from loadtest.live import live
 from loadtest.process import Served, allow_files, cores, pin, served
 from loadtest.reader import Reader, stream_request
+from loadtest.report import options, parsed, publish
 
 EXIT_SECONDS_MAX = 5 + 2
 """After the time to drain: what the service gives connections to close, and the end of a Python process."""
@@ -48,13 +49,17 @@ class Run:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
-    asked = _parser().parse_args(arguments)
+    asked = parsed(_parser(), arguments)
     allow_files(2 * asked.stalled + asked.readers)
     own, other = cores()
     pin(0, own)
-    runs = [_run(asked, other) for _ in range(asked.runs)]
+    runs = []
+    with live("slow", asked.runs) as now:
+        for number in range(asked.runs):
+            now.step(f"run {number + 1}")
+            runs.append(_run(asked, other))
     title = f"{asked.stalled:,} stalled readers beside {asked.readers} others"
-    show(title, [*_figures(runs, asked.drain_seconds)], asked.json)
+    publish(title, [*_figures(runs, asked.drain_seconds)], asked)
     return 0
 
 
@@ -87,15 +92,12 @@ def _figures(runs: Sequence[Run], drain_seconds: float) -> Iterator[Figure]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtest slow", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = options("slow", __doc__)
     parser.add_argument("--stalled", type=int, default=1_000, help="readers that stall")
     parser.add_argument("--readers", type=int, default=50, help="readers that do not")
     parser.add_argument("--frames", type=int, default=2_000, help="frames that are timed, without and beside")
     parser.add_argument("--drain-seconds", type=float, default=5, help="the service's PROGRESS_DRAIN_SECONDS")
     parser.add_argument("--runs", type=int, default=5, help="runs; the median counts")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     return parser
 
 

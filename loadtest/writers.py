@@ -30,16 +30,16 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import anyio
 import asyncpg
 
-from loadtest.figures import Figure, figure, show
+from loadtest.figures import Figure, figure
 from loadtest.hearing import ROW_CHANNEL
+from loadtest.live import live
+from loadtest.report import options, parsed, publish
 from progress_service.embedded import embedded_postgres
 from progress_service.embedded.server import programs_folder
 from progress_service.jobs.schema import apply_schema, schema_text
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
-
-IN_README = True
 
 KINDS = ("bare", "row", "rules", "notify", "wal")
 CONNECTIONS = {"max_connections": "100"}
@@ -102,30 +102,29 @@ class Run:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
-    asked = _parser().parse_args(arguments)
+    asked = parsed(_parser(), arguments)
     runs: dict[tuple[int, str], list[Run]] = {(n, kind): [] for n in asked.writers for kind in asked.kinds}
     with (
+        live("writers", asked.runs * len(runs)) as now,
         tempfile.TemporaryDirectory(prefix="writers-") as folder,
         embedded_postgres(Path(folder), settings=CONNECTIONS) as dsn,
     ):
         dsns = {kind: anyio.run(_prepared, dsn, kind) for kind in asked.kinds}
-        for _ in range(asked.runs):
+        for number in range(asked.runs):
             for (writers, kind), taken in runs.items():
+                now.step(f"{writers} by {kind}, run {number + 1}")
                 taken.append(_run(dsns[kind], kind, writers, asked.seconds))
     figures = [each for writers in asked.writers for each in _figures(writers, asked.kinds, runs)]
-    show("One-row UPDATEs, each committed to the disk", figures, asked.json)
+    publish("One-row UPDATEs, each committed to the disk", figures, asked)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtest writers", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = options("writers", __doc__)
     parser.add_argument("--writers", type=int, nargs="+", default=[1, 8, 64], help="how many at once")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="which tables take turns")
     parser.add_argument("--seconds", type=int, default=4, help="how long each turn lasts")
     parser.add_argument("--runs", type=int, default=3, help="turns of each; the median counts")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     return parser
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import anyio
 import typer
 
-from progress_service import service
+from progress_service import logs, service
 from progress_service.demo.play import DemoError, play
 from progress_service.doctor.finding import Finding, Verdict
 from progress_service.doctor.rounds import rounds as doctor_rounds
@@ -57,6 +57,7 @@ def serve(
 ) -> None:
     """Serve streams of the database that DATABASE_URL names."""
     settings = Settings(host=host, port=port, feed=feed)
+    logs.configure(settings.log_format, settings.log_level)
     settings.require_access()
     dsn = settings.require_database_url()
     if fd is None:
@@ -66,19 +67,31 @@ def serve(
     if workers > 1:
         # On a command line, others could read the passwords that are in an address.
         environment = os.environ | settings.shared_secrets() | {"PROGRESS_FEED": settings.feed}
-        supervisor = Supervisor(worker_command(), workers, listener, environment)
+        supervisor = Supervisor(
+            worker_command(),
+            [environment | settings.worker_settings(number) for number in range(workers)],
+            listener,
+        )
         logger.info("%d workers serve streams at %s/v1/stream", workers, address_of(listener))
         anyio.run(supervisor.run)
     else:
-        anyio.run(_serve, settings, dsn, listener, backend_options={"use_uvloop": True})
+        metrics = (
+            None
+            if settings.metrics_port is None
+            else listening_socket(settings.metrics_host, settings.metrics_port)
+        )
+        anyio.run(_serve, settings, dsn, listener, metrics, backend_options={"use_uvloop": True})
 
 
-async def _serve(settings: Settings, dsn: str, listener: socket.socket) -> None:
+async def _serve(
+    settings: Settings, dsn: str, listener: socket.socket, metrics_listener: socket.socket | None
+) -> None:
     with service.refusals_told():
         async with service.opened(settings, dsn) as opened:
             await service.serve(
                 opened,
                 listener,
+                metrics_listener=metrics_listener,
                 on_start=lambda address: logger.info("serving streams at %s/v1/stream", address),
             )
 
@@ -184,9 +197,7 @@ async def _doctor(settings: Settings, url: str | None, token: str | None, as_jso
 
 def main() -> None:
     """Run the command that was typed; what a person got wrong is answered with one line."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
-    )
+    logs.configure("text", "info")
     try:
         commands()
     except (SettingsError, SchemaError, DemoError, EmbeddedPostgresError, ListenError, WorkerError) as error:

@@ -5,7 +5,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 
@@ -14,12 +14,14 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from progress_service.api.access import Access, AccessPolicy
+from progress_service.api.answers import Answers
 from progress_service.api.cors import Origins
 from progress_service.api.denials import Denials
 from progress_service.api.history import History
 from progress_service.api.hosts import Hosts
 from progress_service.api.jobs import Jobs
 from progress_service.api.limits import Addresses, CommandLimit, StreamLimits
+from progress_service.api.metrics import Figures, metrics_application
 from progress_service.api.operations import Operations
 from progress_service.api.renewals import Renewals
 from progress_service.api.routes import application
@@ -30,8 +32,10 @@ from progress_service.cluster.line import LineRefused, Servers
 from progress_service.cluster.relay import Relay
 from progress_service.core.board import Board
 from progress_service.core.model import Instant
-from progress_service.feeds.auto import chosen_feed
+from progress_service.feeds.auto import AutoFeed, chosen_feed
 from progress_service.feeds.feed import Feed
+from progress_service.feeds.following import FollowingFeed
+from progress_service.feeds.ledger import Ledger
 from progress_service.jobs.reaper import Reaper
 from progress_service.jobs.store import JobStore
 from progress_service.server import Server, address_of, allow_open_files
@@ -52,6 +56,7 @@ class Service:
         store: The rows that requests make and read.
         more_routes: Further pages, such as the demo's.
         reaper: Ends what nobody else will end; None leaves that to another process.
+        ledger: What the feed has told, for the metrics; None where it keeps none.
     """
 
     def __init__(
@@ -62,12 +67,13 @@ class Service:
         more_routes: Sequence[BaseRoute] = (),
         *,
         reaper: Reaper | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self._settings = settings
         self.feed = feed
         self.reaper = reaper
         self.beat = Beat(monotonic_clock)
-        self._source = source = feed if isinstance(feed, Edge) else publisher_of(settings, self.beat)
+        self._source = source = feed if isinstance(feed, Edge) else publisher_of(settings, self.beat, reaper)
         self.hub = Hub(
             self.beat,
             snapshot=source.snapshot,
@@ -78,14 +84,35 @@ class Service:
         origins = Origins(settings.allowed_origins)
         self.denials = Denials(settings.denied_subjects_file, end_streams=self._end_streams)
         access = Access(access_policy(settings), origins, denies=self.denials.denies)
+        answers = Answers()
+        jobs = Jobs(
+            access,
+            store,
+            limit=CommandLimit(settings.commands_per_minute_max),
+            snapshot=source.snapshot_json,
+            estimate=source.estimate,
+        )
+        stream = StreamRoute(
+            access,
+            origins,
+            self.hub,
+            limits=stream_limits(settings),
+            addresses=Addresses(settings.trusted_proxies),
+            answers=answers,
+        )
+        self.figures = Figures(
+            hub=self.hub,
+            feed=source,
+            publisher=None if isinstance(source, Edge) else source,
+            ledger=ledger,
+            reaper=reaper,
+            route=stream,
+            jobs=jobs,
+            answers=answers,
+            limits=limits(settings),
+        )
         self.app: ASGIApp = application(
-            jobs=Jobs(
-                access,
-                store,
-                limit=CommandLimit(settings.commands_per_minute_max),
-                snapshot=source.snapshot_json,
-                estimate=source.estimate,
-            ),
+            jobs=jobs,
             history=History(access, store),
             sessions=Sessions(access, origins),
             operations=Operations(
@@ -93,15 +120,10 @@ class Service:
                 is_draining=lambda: self.hub.is_draining,
             ),
             renewals=Renewals(access, self.hub),
-            stream=StreamRoute(
-                access,
-                origins,
-                self.hub,
-                limits=stream_limits(settings),
-                addresses=Addresses(settings.trusted_proxies),
-            ),
+            stream=stream,
             origins=origins,
             hosts=Hosts(settings.allowed_hosts),
+            answers=answers,
             more=more_routes,
         )
 
@@ -121,6 +143,10 @@ class Service:
             drain_seconds=seconds,
             trusted_proxies=self._settings.trusted_proxies,
         )
+
+    def metrics_server(self, *, on_start: Callable[[], None]) -> Server:
+        """What listens for those who read the metrics."""
+        return Server(metrics_application(self.figures), drain=lambda: None, on_start=on_start)
 
     async def _follow(self) -> None:
         if isinstance(self.feed, Edge):
@@ -157,7 +183,7 @@ class Service:
             tasks.cancel_scope.cancel()
 
 
-def publisher_of(settings: Settings, beat: Beat) -> Publisher:
+def publisher_of(settings: Settings, beat: Beat, reaper: Reaper | None) -> Publisher:
     """A publisher with an empty board."""
     return Publisher(
         Board(linger_seconds=settings.linger_seconds),
@@ -165,6 +191,7 @@ def publisher_of(settings: Settings, beat: Beat) -> Publisher:
         wall_clock=wall_clock,
         flush_seconds=settings.flush_seconds,
         epoch=secrets.token_hex(4),
+        clock_offset=lambda: None if reaper is None else reaper.clock_offset_seconds,
     )
 
 
@@ -205,6 +232,16 @@ def stream_limits(settings: Settings) -> StreamLimits:
     )
 
 
+def limits(settings: Settings) -> Mapping[str, int]:
+    """The limits whose use an operator can watch, by the names that their refusals are counted under."""
+    return {
+        "streams": settings.streams_max,
+        "streams_per_user": settings.streams_per_user_max,
+        "streams_per_address": settings.streams_per_address_max,
+        "commands_per_minute": settings.commands_per_minute_max,
+    }
+
+
 def monotonic_clock() -> Instant:
     """The clock of deadlines."""
     return Instant(time.monotonic())
@@ -215,7 +252,7 @@ def wall_clock() -> datetime:
     return datetime.now(UTC)
 
 
-def _database_feed(settings: Settings, dsn: str) -> Feed:
+def _database_feed(settings: Settings, dsn: str) -> FollowingFeed | AutoFeed:
     return chosen_feed(settings.feed, dsn, clock=monotonic_clock, linger_seconds=settings.linger_seconds)
 
 
@@ -235,21 +272,25 @@ async def opened(
 
     An edge needs the database for the requests of people alone, and leaves what hangs to the relay.
     """
-    if settings.feed_servers:
-        servers = servers_of(settings, settings.feed_servers)
-        feed: Feed | Edge = Edge(servers, clock=monotonic_clock, wall_clock=wall_clock)
-        reaper = None
-    else:
-        feed = _database_feed(settings, dsn)
-        reaper = _reaper(settings, dsn)
     async with JobStore.open(dsn) as store:
-        service = Service(settings, feed, store, more_routes, reaper=reaper)
+        if settings.feed_servers:
+            servers = servers_of(settings, settings.feed_servers)
+            edge = Edge(servers, clock=monotonic_clock, wall_clock=wall_clock)
+            service = Service(settings, edge, store, more_routes)
+        else:
+            feed = _database_feed(settings, dsn)
+            reaper = _reaper(settings, dsn)
+            service = Service(settings, feed, store, more_routes, reaper=reaper, ledger=feed.ledger)
         async with service.running():
             yield service
 
 
 async def serve(
-    service: Service, listener: socket.socket, *, on_start: Callable[[str], None] = lambda _: None
+    service: Service,
+    listener: socket.socket,
+    *,
+    metrics_listener: socket.socket | None = None,
+    on_start: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Answer requests until SIGTERM or SIGINT, then end every stream and stop; a second signal hurries.
 
@@ -258,6 +299,7 @@ async def serve(
     Args:
         service: One that is running.
         listener: Is closed in the end.
+        metrics_listener: Where the metrics are read; is closed after the last stream.
         on_start: Is told the address, once connections are accepted.
     """
     allow_open_files()
@@ -266,8 +308,17 @@ async def serve(
         server = service.server(on_start=lambda: on_start(address))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_heed_signals, server, service.denials)
+            if metrics_listener is not None:
+                tasks.start_soon(_serve_metrics, service, metrics_listener)
             await server.serve([listener])
             tasks.cancel_scope.cancel()
+
+
+async def _serve_metrics(service: Service, listener: socket.socket) -> None:
+    address = address_of(listener)
+    with listener:
+        server = service.metrics_server(on_start=lambda: logger.info("metrics are at %s/metrics", address))
+        await server.serve([listener])
 
 
 async def relay(settings: Settings, dsn: str) -> None:
@@ -278,14 +329,15 @@ async def relay(settings: Settings, dsn: str) -> None:
     """
     servers = servers_of(settings, settings.require_nats())
     beat = Beat(monotonic_clock)
-    publisher = publisher_of(settings, beat)
+    reaper = _reaper(settings, dsn)
+    publisher = publisher_of(settings, beat, reaper)
     relay = Relay(publisher, servers=servers, dsn=dsn, clock=monotonic_clock)
     publisher.publish_to(relay)
     with refusals_told():
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(beat.run)
             tasks.start_soon(_database_feed(settings, dsn).run, publisher.accept)
-            tasks.start_soon(_reaper(settings, dsn).run)
+            tasks.start_soon(reaper.run)
             tasks.start_soon(relay.run)
             with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 async for number in signals:

@@ -37,6 +37,7 @@ from pydantic_settings import (
 __all__ = ["Settings", "SettingsError"]
 
 _PREFIX: Final = "PROGRESS_"
+PORT_MAX: Final = 65_535
 _SHOWN_CHARACTERS_MAX: Final = 60
 # RFC 7518, section 3.2: a secret is at least as long as the hash, in bytes.
 _SECRET_BYTES_MIN: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
@@ -158,12 +159,23 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     """The address to listen on; 0.0.0.0 is every address of this machine."""
 
-    port: int = Field(default=8080, ge=0, le=65535)
+    port: int = Field(default=8080, ge=0, le=PORT_MAX)
     """The TCP port; 0 lets the system choose a free one."""
 
+    metrics_host: str = "127.0.0.1"
+    """The address at which Prometheus finds /metrics; of another machine: 0.0.0.0, and a closed firewall."""
+
+    metrics_port: int | None = Field(default=None, ge=0, le=PORT_MAX)
+    """The TCP port of /metrics, of the first worker if there are several; unset means that nobody listens."""
+
+    log_format: Literal["text", "json"] = "text"
+    """How the log is written: text is for people, json one object a line."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What the log leaves out: all below this. debug has a line for each request and each stream."""
+
     feed: _Feed = "auto"
-    """How changes come: auto takes notify if that works, wal reads the log, poll asks every second.
-    nats://host:4222 makes an edge of this process: its changes come from a relay."""
+    """How changes come: notify where it works (auto), wal (the log), poll (a look a second), nats://… (a relay)."""
 
     nats: _NatsAddresses = ()
     """The NATS by which a relay tells its edges, nats://host:4222 or tls://host:4222; several with commas."""
@@ -336,6 +348,23 @@ class Settings(BaseSettings):
             return {"PROGRESS_SIGNING_SECRET": secrets.token_urlsafe(48)}
         return {}
 
+    def worker_settings(self, number: int) -> dict[str, str]:
+        """What the environment of the worker of that number, from 0 on, has beside what is set for all.
+
+        Raises:
+            SettingsError: There is no port for its metrics.
+        """
+        if not self.metrics_port:
+            # None listens, or each finds a free port by itself.
+            return {}
+        port = self.metrics_port + number
+        if port > PORT_MAX:
+            raise SettingsError(
+                f"PROGRESS_METRICS_PORT is {self.metrics_port}, and each worker takes one more; "
+                f"that of worker {number + 1} would be above {PORT_MAX}"
+            )
+        return {"PROGRESS_METRICS_PORT": str(port)}
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the operator should know though the service can start."""
@@ -455,7 +484,7 @@ def _right(field: FieldInfo) -> str:
     else:
         lowest = next(limit.ge for limit in field.metadata if hasattr(limit, "ge"))
         highest = next(limit.le for limit in field.metadata if hasattr(limit, "le"))
-        form = f"a {'whole ' * (field.annotation is int)}number from {lowest} to {highest}"
+        form = f"a {'whole ' * (field.annotation in (int, int | None))}number from {lowest} to {highest}"
     return f"{form} ({str(field.default).lower()} unless set)"
 
 

@@ -29,17 +29,15 @@ class Supervisor:
 
     Args:
         command: What a worker runs. It is given the listener's descriptor as its last argument.
-        count: How many workers, from 1 on.
+        environments: One for each worker.
         listener: The socket on which all of them accept connections.
-        environment: Theirs.
     """
 
     def __init__(
-        self, command: Sequence[str], count: int, listener: socket.socket, environment: Mapping[str, str]
+        self, command: Sequence[str], environments: Sequence[Mapping[str, str]], listener: socket.socket
     ) -> None:
         self._command = [*command, str(listener.fileno())]
-        self._environment = environment
-        self._count = count
+        self._environments = environments
         self._listener = listener
         self._workers: set[Process] = set()
         self._failed_status: int | None = None
@@ -56,15 +54,15 @@ class Supervisor:
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._pass_signals_on)
             async with anyio.create_task_group() as lives:
-                for _ in range(self._count):
-                    lives.start_soon(self._keep_alive, lives.cancel_scope)
+                for environment in self._environments:
+                    lives.start_soon(self._keep_alive, environment, lives.cancel_scope)
             tasks.cancel_scope.cancel()
         if self._failed_status is not None:
             raise WorkerError(f"a worker ended by itself, with exit status {self._failed_status}")
 
-    async def _keep_alive(self, lives: anyio.CancelScope) -> None:
+    async def _keep_alive(self, environment: Mapping[str, str], lives: anyio.CancelScope) -> None:
         while True:
-            status = await self._life()
+            status = await self._life(environment)
             if self.is_ending:
                 return
             if status >= 0:
@@ -73,14 +71,14 @@ class Supervisor:
                 return
             logger.error("a worker was ended by %s: starting another", signal.Signals(-status).name)
 
-    async def _life(self) -> int:
+    async def _life(self, environment: Mapping[str, str]) -> int:
         """Run one worker to its end, and tell its exit status; below 0 it is a signal's number."""
         worker = await anyio.open_process(
             self._command,
             stdin=subprocess.DEVNULL,
             stdout=None,
             stderr=None,
-            env=self._environment,
+            env=environment,
             # A terminal sends Ctrl-C to all of a session, and each worker is to get it once: from here.
             start_new_session=True,
             pass_fds=[self._listener.fileno()],

@@ -1,7 +1,7 @@
 """The service as it runs in production, inside of a test: a real socket, a real PostgreSQL, real tokens."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -139,12 +139,16 @@ class Browser:
 
 @asynccontextmanager
 async def watching(
-    http: httpx.AsyncClient, user_id: UUID | str, query: str = "", seconds: float = 600
+    http: httpx.AsyncClient,
+    user_id: UUID | str,
+    query: str = "",
+    seconds: float = 600,
+    headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Browser]:
-    """A user's stream, which has had its first frame."""
+    """A user's stream, which has had its first frame; *headers* may have a credential of another form."""
     browser = Browser()
     async with (
-        http.stream("GET", f"/v1/stream{query}", headers=bearer(user_id, seconds)) as response,
+        http.stream("GET", f"/v1/stream{query}", headers=headers or bearer(user_id, seconds)) as response,
         anyio.create_task_group() as tasks,
     ):
         response.raise_for_status()

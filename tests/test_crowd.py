@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 LOCK = "LOCK TABLE bulk_enrichment_jobs IN ACCESS EXCLUSIVE MODE"
+# Once a second the reaper looks, whoever comes or goes.
 WAITING = """
-    SELECT count(*) FROM pg_locks
+    SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
     WHERE NOT granted AND relation = 'bulk_enrichment_jobs'::regclass
+        AND application_name <> 'progress_service reaper'
 """
 END_FEED = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity

@@ -138,12 +138,18 @@ async def test_a_stalled_stream_holds_one_frame_and_then_gets_one_snapshot() -> 
             hall.hub.push("ada", {View.FULL: f"frame {number}".encode()})
         assert len(quick.received) == 6
         assert len(slow.received) == 1
+        assert (hall.hub.behind, hall.hub.lags) == (1, 1)
+        # Two snapshots, five frames to the quick one, and the one that the slow one has yet to take.
+        assert (hall.hub.frames, hall.hub.missed) == (8, 4)
 
         slow.drain()
         await until(lambda: len(slow.received) == 3)
         assert slow.received[1:] == [b"frame 0", b"snapshot 3 of ada full"]
         hall.hub.push("ada", {View.FULL: b"after"})
         assert slow.received[-1] == quick.received[-1] == b"after"
+        assert hall.hub.behind == 0
+        # The snapshot that made up for what was missed, and one more to each.
+        assert (hall.hub.frames, hall.hub.missed) == (11, 4)
         tasks.cancel_scope.cancel()
 
 

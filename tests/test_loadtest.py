@@ -1,12 +1,17 @@
 """The measuring programs still measure: small runs, whose answers are checked and whose speed is not."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 JOBS = ["jobs", "--jobs", "300", "--sizes", "20", "40", "--changes", "10", "--runs", "1"]
 WRITERS = ["writers", "--writers", "2", "--seconds", "1", "--runs", "1"]
+FEW = ["--users", "20", "--writers", "2", "--seconds", "0.5", "--runs", "1", "--peers", "ours-wal", "plain"]
+SOAK = ["soak", "--minutes", "0.05", "--users", "20", "--going", "3", "--at-work", "8", "--rate", "100"]
+STREAMS = ["streams", "--streams", "110", "120", "--runs", "1", "--peers", "plain"]
 SLOW = ["slow", "--stalled", "20", "--readers", "3", "--frames", "20", "--runs", "1", "--drain-seconds", "0"]
 
 
@@ -15,29 +20,59 @@ SLOW = ["slow", "--stalled", "20", "--readers", "3", "--frames", "20", "--runs",
     [
         (["advance", "--calls", "20000", "--runs", "1"], "most UPDATEs in any one second"),
         (["board", "--jobs", "200", "--facts", "2000", "--runs", "1"], "apply, 200 jobs"),
-        (["fanout", "--streams", "30", "--frames", "8", "--runs", "1"], "ours / plain: memory"),
+        (
+            ["fanout", "--streams", "30", "--seconds", "0.1", "--runs", "1", "--peers", "plain"],
+            "ours / plain: memory",
+        ),
         (["ready", "--times", "3"], "commit to frame"),
         (["drain", "--streams", "150", "--seconds", "1"], "from SIGTERM to the last end"),
         (SLOW, "descriptors free"),
         (JOBS, "a flush, 40 jobs / 20 jobs"),
         (WRITERS, "2 writers: wal / bare"),
+        (["users", "--rate", "40", *FEW], "ours / plain: CPU"),
+        (["latency", "--rates", "20", "40", *FEW], "ours-wal: 40/s, commit to frame, p99"),
+        (STREAMS, "ours / plain: memory of a stream"),
+        (["storm", "--streams", "40", "--runs", "1", "--peers"], "ours: cut off, until all are back"),
+        (SOAK, "ours: descriptors lost"),
         (["renew", "--streams", "3", "--seconds", "3", "--token-seconds", "31"], "renewals of each"),
         (["chaos", "--faults", "11", "--browsers", "20"], "foreign rows"),
     ],
 )
-def test_a_program_of_the_readme_runs_and_checks_its_answer(arguments: list[str], said: str) -> None:
+def test_a_program_runs_and_leaves_a_report(arguments: list[str], said: str, tmp_path: Path) -> None:
     """A figure that nobody can repeat is worth nothing; a wrong answer ends a program with an error."""
     done = subprocess.run(
-        [sys.executable, "-m", "loadtest", *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "loadtest", *arguments, "--report", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert said in done.stdout
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert any(said in figure["name"] for figure in report["figures"])
+    assert report["command"].startswith(f"python -m loadtest {arguments[0]}")
+    page = (tmp_path / "report.md").read_text()
+    for name in ("figures", *(plot["name"] for plot in report["plots"])):
+        assert f"({name}.svg)" in page
+        assert (tmp_path / f"{name}.svg").read_text().rstrip().endswith("</svg>")
+
+
+def test_who_asks_the_database_for_each_stream_is_found_out(tmp_path: Path) -> None:
+    """A storm that is only handed on to the database must not look like one that was weathered."""
+    count = 40
+    command = ["storm", "--streams", str(count), "--runs", "1", "--peers", "plain", "--report", str(tmp_path)]
+    subprocess.run([sys.executable, "-m", "loadtest", *command], capture_output=True, check=True)
+    report = json.loads((tmp_path / "report.json").read_text())
+    asked = {each["name"]: each["median"] for each in report["figures"] if "snapshots asked" in each["name"]}
+    assert asked == {
+        "ours: cut off, snapshots asked of the database": 0,
+        "ours: started anew, snapshots asked of the database": 1,
+        "plain: cut off, snapshots asked of the database": count,
+        "plain: started anew, snapshots asked of the database": count,
+    }
 
 
 def test_the_programs_are_listed() -> None:
     """Who looks for a figure finds the program that measures it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "loadtest", "--help"], capture_output=True, text=True, check=True
-    )
-    for name in ("advance", "board", "drain", "fanout", "jobs", "ready", "renew", "slow", "writers"):
-        assert f"python -m loadtest {name}" in done.stdout
+    done = subprocess.run([sys.executable, "-m", "loadtest"], capture_output=True, text=True, check=True)
+    for name in ("advance", "board", "fanout", "jobs", "latency", "soak", "storm", "streams", "users"):
+        assert f"│{name} " in done.stdout

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from math import inf
 from typing import Any
 
 import msgspec
@@ -68,7 +69,9 @@ class Desk:
             wall_clock=lambda: DAY,
             flush_seconds=FLUSH_SECONDS,
             epoch="epoch",
+            clock_offset=lambda: self.clock_offset,
         )
+        self.clock_offset: float | None = None
         self.publisher.publish_to(self.listeners)
 
     def report(self, *jobs: Job, finished_seconds: float | None = None) -> None:
@@ -118,6 +121,38 @@ def test_changes_within_an_interval_become_one_flush_with_the_last_state(desk: D
     (flush,) = desk.listeners.flushes()
     assert [name for name, _ in flush] == ["job", "totals"]
     assert flush[0][1]["progress"]["completed"] == 7
+
+
+def test_a_flush_is_measured_by_the_report_that_waited_longest(desk: Desk) -> None:
+    """An average over all of them would hide how long anybody waited; what no report caused is no delay."""
+    desk.report(JOB)
+    desk.pass_time(FLUSH_SECONDS / 4)
+    desk.report(moved(1, 2))
+    desk.pass_time(FLUSH_SECONDS / 4)
+    desk.report(moved(2, 3))
+    desk.pass_time(FLUSH_SECONDS / 2)
+    assert len(desk.listeners.flushes()) == 2
+    lag = desk.publisher.hear_to_push
+    assert (dict(lag.buckets())[inf], lag.seconds) == (2, FLUSH_SECONDS * 3 / 4)
+
+    desk.pass_time(FLUSH_SECONDS)
+    snapshot = SnapshotTaken((JobReported(moved(3, 4), desk.clock.now),), desk.clock.now)
+    desk.publisher.accept([snapshot])
+    desk.pass_time(FLUSH_SECONDS)
+    desk.publisher.accept([JobDeleted("job-1", "ada", 4, desk.clock.now)])
+    assert len(desk.listeners.flushes()) == 2
+    assert dict(lag.buckets())[inf] == 2
+
+
+def test_a_write_is_dated_by_the_clock_that_wrote_it(desk: Desk) -> None:
+    """Where nobody knows how far the two clocks are apart, no figure is better than a wrong one."""
+    desk.report(JOB)
+    assert dict(desk.publisher.write_to_push.buckets())[inf] == 0
+    desk.clock_offset = 0.5
+    desk.pass_time(FLUSH_SECONDS)
+    desk.report(moved(1, 2))
+    lag = desk.publisher.write_to_push
+    assert (dict(lag.buckets())[inf], lag.seconds) == (1, 0.5)
 
 
 def test_a_move_of_status_waits_for_nobody(desk: Desk) -> None:

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -50,11 +51,7 @@ def _long_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """The PostgreSQL of the tests has only just started, which would excuse every silence."""
     excuse = "pg_postmaster_start_time()"
     assert excuse in module.LOST
-    lost = module.Chore(
-        module.LOST.replace(excuse, "'-infinity'::timestamptz"),
-        module.ENDING_LOST.act,
-        module.ENDING_LOST.done,
-    )
+    lost = replace(UNPATCHED, find=module.LOST.replace(excuse, "'-infinity'::timestamptz"))
     monkeypatch.setattr(module, "ENDING_LOST", lost)
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from starlette.types import Message, Scope
 
 from progress_service.api.access import Access, AccessPolicy
+from progress_service.api.answers import Answers
 from progress_service.api.cors import Origins
 from progress_service.api.guards import SECURITY_HEADERS
 from progress_service.api.limits import Addresses, StreamLimits
@@ -34,12 +35,14 @@ class Door:
             heartbeat_seconds=15,
         )
         self.addresses = Addresses([])
+        self._answers = Answers()
         self._route = StreamRoute(
             Access(POLICY, origins),
             origins,
             self.hub,
             limits=StreamLimits(per_user_max=1, per_address_max=1, total_max=1),
             addresses=self.addresses,
+            answers=self._answers,
         )
 
     def answer(self, scope: Scope) -> list[Message]:
@@ -53,6 +56,7 @@ class Door:
             sent.append(message)
 
         async def serve() -> None:
+            self._answers.begin(scope)
             await self._route(scope, receive, send)
 
         anyio.run(serve)

@@ -1,50 +1,31 @@
-"""A service as a tutorial would write it: one async generator and one queue for each stream.
+"""A service as a tutorial would write it, with Starlette, sse-starlette and asyncpg."""
 
-Starlette, sse-starlette's `EventSourceResponse` with its usual settings, uvicorn with uvloop and httptools.
-Each generator takes what happened from its queue, and yields it as JSON.
-"""
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
 
-import asyncio
-import json
-from collections.abc import AsyncIterator
-from typing import Any
-
-from sse_starlette import EventSourceResponse, ServerSentEvent
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.routing import Route
+from loadtest.peers.peer import PROGRAMS, Peer, Running
+from loadtest.peers.piped import piped
+from loadtest.reader import OURS
 
 
-class Plain:
-    """All streams of one channel."""
+class Plain(Peer):
+    """The tutorial's service (`programs/plain.py`); all that it needs, ours needs too."""
 
-    def __init__(self) -> None:
-        self._queues: set[asyncio.Queue[dict[str, Any]]] = set()
+    name = "plain"
 
-    @property
-    def streams(self) -> int:
-        """How many are open."""
-        return len(self._queues)
+    def version(self) -> str:
+        """That of the part that matters."""
+        return f"sse-starlette {version('sse-starlette')}"
 
-    def send(self, data: dict[str, Any]) -> None:
-        """Put one event into every stream's queue."""
-        for queue in self._queues:
-            queue.put_nowait(data)
+    def absent(self) -> str | None:
+        """It is always here."""
+        return None
 
-    def app(self) -> Starlette:
-        """The application, with its one route."""
-        return Starlette(routes=[Route("/v1/stream", self._stream)])
-
-    async def _stream(self, _: Request) -> EventSourceResponse:
-        return EventSourceResponse(self._events())
-
-    async def _events(self) -> AsyncIterator[ServerSentEvent]:
-        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._queues.add(queue)
-        try:
-            yield ServerSentEvent("{}", event="snapshot")
-            while True:
-                data = json.dumps(await queue.get(), separators=(",", ":"))
-                yield ServerSentEvent(data, event="job")
-        finally:
-            self._queues.discard(queue)
+    @contextmanager
+    def running(self, core: Sequence[int] = (), dsn: str | None = None) -> Iterator[Running]:
+        """Start it."""
+        command = [sys.executable, str(PROGRAMS / "plain.py")]
+        with piped(command, "/v1/stream?user={user_id}", OURS, core=core, dsn=dsn) as running:
+            yield running

@@ -91,7 +91,7 @@ OPERATIONS: Final = (
         Operation(
             method=method,
             path="/v1/stream",
-            summary="All of a user's jobs, live, as Server-Sent Events; the README lists the events.",
+            summary="All of a user's jobs, live, as Server-Sent Events; docs/protocol.md lists them.",
             answer="EventStream",
             media_type="text/event-stream",
             problems=(*REFUSED, 400, 429),

@@ -74,7 +74,7 @@ class Jobs:
     ) -> None:
         self._access = access
         self._store = store
-        self._limit = limit
+        self.limit = limit
         self._snapshot = snapshot
         self._estimate = estimate
 
@@ -110,7 +110,7 @@ class Jobs:
         With an `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header) it may safely be sent again.
         """
         identity = await self._access.identify(request.scope)
-        self._limit.take(identity.user_id, time.monotonic())
+        self.limit.take(identity.user_id, time.monotonic())
         asked = await json_body(request, NewJob)
         key = _idempotency_key(request, asked)
         root = request.scope.get("root_path", "")
@@ -144,7 +144,7 @@ class Jobs:
 
     async def _command(self, request: Request, command: Command) -> Response:
         identity = await self._access.identify(request.scope)
-        self._limit.take(identity.user_id, time.monotonic())
+        self.limit.take(identity.user_id, time.monotonic())
         job_id = _job_id(request.path_params["id"])
         await no_body(request)
         try:

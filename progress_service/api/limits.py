@@ -8,13 +8,13 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from starlette.types import Scope
 
 from progress_service.api.problems import Problem
 
-__all__ = ["Addresses", "CommandLimit", "StreamLimits", "crowded"]
+__all__ = ["Addresses", "CommandLimit", "LimitReached", "StreamLimits", "crowded"]
 
 MINUTE_SECONDS: Final = 60.0
 USERS_REMEMBERED_MAX: Final = 10_000
@@ -23,6 +23,19 @@ USERS_REMEMBERED_MAX: Final = 10_000
 RETRY_SECONDS: Final = 5
 IPV6_PREFIX: Final = 64
 """What one customer of a provider has at least (RFC 6177), so what one who attacks can choose from."""
+
+
+class LimitReached(Problem):
+    """A refusal that stands for a limit, and not for what was asked.
+
+    Args:
+        limit: Which one, in a word.
+        problem: What `Problem` takes.
+    """
+
+    def __init__(self, limit: str, *problem: Any, **more: Any) -> None:
+        super().__init__(*problem, **more)
+        self.limit = limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,16 +53,21 @@ class StreamLimits:
             Problem: 503 if there are too many in all, 429 if this user or address has too many.
         """
         if total >= self.total_max:
-            raise _full(f"The service has {self.total_max} streams open, which is its limit. Try again soon.")
+            raise _full(
+                "streams",
+                f"The service has {self.total_max} streams open, which is its limit. Try again soon.",
+            )
         if of_user >= self.per_user_max:
             raise _too_many(
+                "streams_per_user",
                 f"You have {self.per_user_max} streams open, which is the limit. Close a tab, "
-                "or let several elements of a page share one connection."
+                "or let several elements of a page share one connection.",
             )
         if of_address >= self.per_address_max:
             raise _too_many(
+                "streams_per_address",
                 f"Your address has {self.per_address_max} streams open, which is the limit. If it is a "
-                "proxy's, the operator can name it in PROGRESS_TRUSTED_PROXIES."
+                "proxy's, the operator can name it in PROGRESS_TRUSTED_PROXIES.",
             )
 
 
@@ -102,6 +120,7 @@ class CommandLimit:
         self._per_minute_max = per_minute_max
         self._step_seconds = MINUTE_SECONDS / per_minute_max
         self._busy_until: dict[str, float] = {}
+        self.refused = 0
 
     def take(self, user_id: str, now: float) -> None:
         """Count one command, given at *now* (seconds of any clock that does not go back).
@@ -113,6 +132,7 @@ class CommandLimit:
         wait_seconds = until - now - MINUTE_SECONDS
         # What a float loses must not cost a command.
         if wait_seconds > self._step_seconds * 1e-6:
+            self.refused += 1
             raise Problem(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "Too many commands",
@@ -128,16 +148,21 @@ class CommandLimit:
 
 def crowded() -> Problem:
     """What a stream is answered when few more files can be opened."""
-    return _full("The service has nearly as many connections as it can have. Try again soon.")
+    return _full("descriptors", "The service has nearly as many connections as it can have. Try again soon.")
 
 
-def _full(detail: str) -> Problem:
+def _full(limit: str, detail: str) -> Problem:
     headers = {"Retry-After": str(RETRY_SECONDS), "Connection": "close"}
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "Full", detail, slug="full", headers=headers)
+    return LimitReached(limit, HTTPStatus.SERVICE_UNAVAILABLE, "Full", detail, slug="full", headers=headers)
 
 
-def _too_many(detail: str) -> Problem:
+def _too_many(limit: str, detail: str) -> Problem:
     headers = {"Retry-After": str(RETRY_SECONDS)}
-    return Problem(
-        HTTPStatus.TOO_MANY_REQUESTS, "Too many streams", detail, slug="too-many-streams", headers=headers
+    return LimitReached(
+        limit,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "Too many streams",
+        detail,
+        slug="too-many-streams",
+        headers=headers,
     )

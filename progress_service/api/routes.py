@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from progress_service.api.answers import Answers
 from progress_service.api.client import PREFIX, client_files, serve_client
 from progress_service.api.cors import Cors, Origins
 from progress_service.api.guards import SECURITY_HEADERS, Guarded
@@ -35,6 +36,7 @@ def application(
     stream: StreamRoute,
     origins: Origins,
     hosts: Hosts,
+    answers: Answers,
     more: Sequence[BaseRoute] = (),
 ) -> ASGIApp:
     """The whole ASGI application; *more* routes come after our own."""
@@ -62,10 +64,13 @@ def application(
 
     async def routed(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
+        answers.begin(scope)
+        if path == STREAM_PATH and scope.get("method") != "OPTIONS" and hosts.refusal(scope) is None:
+            await stream(scope, receive, send)
+            return
+        send = answers.noting(scope, send)
         if path not in PROBES and (problem := hosts.refusal(scope)) is not None:
             await send_problem(send, problem, SECURITY_HEADERS)
-        elif path == STREAM_PATH and scope.get("method") != "OPTIONS":
-            await stream(scope, receive, send)
         elif path.startswith(PREFIX):
             await serve_client(scope, receive, send)
         else:

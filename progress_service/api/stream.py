@@ -1,5 +1,7 @@
 """`GET /v1/stream`: a plain ASGI route, since nothing may stand between the hub and the server."""
 
+import logging
+from collections import Counter
 from datetime import UTC, datetime
 from http import HTTPStatus
 from urllib.parse import parse_qs
@@ -8,15 +10,18 @@ from sse_starlette import EventSourceResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from progress_service.api.access import STREAM_KINDS, Access, Identity
+from progress_service.api.answers import Answers
 from progress_service.api.cors import Origins
 from progress_service.api.guards import SECURITY_HEADERS
-from progress_service.api.limits import Addresses, StreamLimits, crowded
+from progress_service.api.limits import Addresses, LimitReached, StreamLimits, crowded
 from progress_service.api.operations import draining
 from progress_service.api.problems import Problem, send_problem
-from progress_service.protocol import CROWDED
+from progress_service.protocol import CROWDED, answer_of
 from progress_service.streams.hub import Hub
 from progress_service.streams.stream import Stream
 from progress_service.wire.frames import View
+
+logger = logging.getLogger(__name__)
 
 HEADERS = [*EventSourceResponse(iter(())).raw_headers, *SECURITY_HEADERS]
 
@@ -30,16 +35,27 @@ class StreamRoute:
         hub: Sends the frames.
         limits: How many streams there may be.
         addresses: Counts whence they come.
+        answers: Counts what was answered.
     """
 
     def __init__(
-        self, access: Access, origins: Origins, hub: Hub, *, limits: StreamLimits, addresses: Addresses
+        self,
+        access: Access,
+        origins: Origins,
+        hub: Hub,
+        *,
+        limits: StreamLimits,
+        addresses: Addresses,
+        answers: Answers,
     ) -> None:
         self._access = access
         self._origins = origins
         self._hub = hub
         self._limits = limits
         self._addresses = addresses
+        self._answers = answers
+        # How often each limit was reached.
+        self.refused: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (ASGI 3)."""
@@ -50,12 +66,15 @@ class StreamRoute:
             identity = await self._access.identify(scope, STREAM_KINDS)
             address = self._room(scope, identity)
         except Problem as problem:
-            await send_problem(send, problem, (*reading_headers, *SECURITY_HEADERS))
+            if isinstance(problem, LimitReached):
+                self.refused[problem.limit] += 1
+            noted = self._answers.note(scope, problem.status)
+            await send_problem(send, problem, (*reading_headers, *SECURITY_HEADERS, noted))
             return
         start: Message = {
             "type": "http.response.start",
             "status": HTTPStatus.OK,
-            "headers": [*HEADERS, *reading_headers],
+            "headers": [*HEADERS, *reading_headers, self._answers.note(scope, HTTPStatus.OK)],
         }
         await send(start)
         if scope["method"] == "HEAD":
@@ -63,10 +82,14 @@ class StreamRoute:
             return
         ends_at = datetime.fromtimestamp(identity.expires_at, UTC)
         self._addresses.enter(address)
+        stream = Stream(identity.user_id, view, send, ends_at, answer_of(send))
+        about = {"stream_id": stream.id}
+        logger.debug("stream opened for user %s", stream.user_id, extra=about)
         try:
-            await self._hub.serve(Stream(identity.user_id, view, send, ends_at), receive)
+            await self._hub.serve(stream, receive)
         finally:
             self._addresses.leave(address)
+            logger.debug("stream ended: %s", stream.ending, extra=about)
 
     def _room(self, scope: Scope, identity: Identity) -> str | None:
         """The address that the stream counts for, if there is room for one more stream."""

@@ -6,6 +6,7 @@ here are the line, the questions that are under way, and the time.
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -52,16 +53,16 @@ class Edge:
         wall_clock: The date that pages are told.
     """
 
-    feed_kind = "nats"
-
     def __init__(
         self, servers: Servers, *, clock: Callable[[], Instant], wall_clock: Callable[[], datetime]
     ) -> None:
         self._servers = servers
         self._clock = clock
         self._wall_clock = wall_clock
+        self.feed_kind = "nats"
         self.feed_state = FeedState.LOST
         self.feed_since = wall_clock()
+        self.feed_turns: Counter[FeedState] = Counter()
         self._fence = Fence()
         self._beat_at: float = -inf
         self._users: dict[str, Following] = {}
@@ -263,6 +264,7 @@ class Edge:
             self._is_to_renew.set()
         logger.info("the relay's feed is %s", state)
         self.feed_state, self.feed_since = state, since
+        self.feed_turns[state] += 1
         assert self._hub is not None
         self._hub.push_to_all(frames.feed_event(state, since))
 

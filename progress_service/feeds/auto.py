@@ -17,7 +17,7 @@ from progress_service.core.events import Fact, FeedState, FeedTurned
 from progress_service.core.model import Instant
 from progress_service.feeds.companion import run_beside
 from progress_service.feeds.database import Outage, cause, pause_seconds
-from progress_service.feeds.feed import Accept, Feed, UnfitError
+from progress_service.feeds.feed import Accept, UnfitError
 from progress_service.feeds.following import FollowingFeed
 from progress_service.feeds.ledger import Ledger
 from progress_service.feeds.notify import NotifyFeed
@@ -31,7 +31,9 @@ TRIAL_SECONDS_MAX = 20.0
 REASONS_MAX = 100
 
 
-def chosen_feed(choice: str, dsn: str, *, clock: Callable[[], Instant], linger_seconds: float) -> Feed:
+def chosen_feed(
+    choice: str, dsn: str, *, clock: Callable[[], Instant], linger_seconds: float
+) -> "AutoFeed | FollowingFeed":
     """The feed of the setting *choice*: auto, notify, wal or poll."""
     match choice:
         case "notify":

@@ -85,6 +85,8 @@ class Session:
         self.ledger = feed.ledger
         self.connection = connection
         self._accept = accept
+        # What calls for the next snapshot.
+        self.cause = "start" if feed.ledger.live_at is None else "reconnect"
 
     def now(self) -> Instant:
         """The instant at which what is heard now is heard."""
@@ -112,6 +114,7 @@ class Session:
                 reports += self.ledger.readable([row[0] for row in piece], asked_at)
         snapshot = SnapshotTaken(tuple(reports), asked_at)
         self.ledger.note([snapshot])
+        self.ledger.note_snapshot(self.cause)
         return snapshot
 
     async def looked_up(self, job_ids: Sequence[str], connection: "Connection | None" = None) -> list[Fact]:

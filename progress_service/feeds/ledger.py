@@ -4,7 +4,7 @@ It is kept beside the board, which belongs to somebody else, and shares its ids 
 """
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
@@ -38,6 +38,7 @@ class Ledger:
         self.live_at: Instant | None = None
         self.malformed_rows = 0
         self.resyncs = 0
+        self.snapshots: Counter[str] = Counter()
         self.healed = 0
         self.failures = 0
         """Attempts in a row that failed before the feed was live."""
@@ -82,6 +83,10 @@ class Ledger:
             _, job_id, revision = self._departures.popleft()
             if self._finished.get(job_id, UNKNOWN)[0] == revision:
                 del self._finished[job_id]
+
+    def note_snapshot(self, cause: str) -> None:
+        """Count a snapshot that was read from the table, by what called for it."""
+        self.snapshots[cause] += 1
 
     def went_live(self) -> None:
         """Note that all is known up to now."""

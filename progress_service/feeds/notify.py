@@ -95,8 +95,9 @@ class _Session(Session):
                 await run_beside(self._keep_up, self._canary.run)
             except IntakeOverflowError:
                 logger.warning("more than %d notifications waited: taking a snapshot instead", PAYLOADS_MAX)
+                self.cause = "overflow"
             except ResyncAskedError:
-                pass  # A snapshot says what is left.
+                self.cause = "truncate"  # A snapshot says what is left.
             self.ledger.resyncs += 1
 
     def _expect(self, marker: str) -> anyio.Event:

@@ -81,7 +81,9 @@ class _Session(Session):
             try:
                 await self._catch_up()
                 await self._keep_up()
+                self.cause = "truncate" if self._is_truncated else "settled"
             except IntakeOverflowError:
+                self.cause = "overflow"
                 logger.warning("a transaction was too large to be read change by change: taking a snapshot")
                 self._forget()
                 await self._slot.settle()

@@ -12,10 +12,12 @@ outage, every worker has the length of its lease to come back.
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -33,6 +35,8 @@ LOOK_SECONDS = 1.0
 LOOK_SECONDS_MAX = 3.0
 JOBS_A_LOOK_MAX = 500
 REFUSED_MAX = 1_000
+# By how much two clocks may drift apart from one look to the next: a step of a clock is noticed soon.
+DRIFT_SECONDS = 0.001
 CONNECT_SECONDS_MAX = 5.0
 STATEMENT_SECONDS_MAX = 10.0
 RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.2, 5.0
@@ -101,11 +105,13 @@ class Chore:
     find: str
     act: str
     done: str
+    name: str
 
 
-ENDING_LOST = Chore(LOST, END_LOST, "ended %d job(s) whose worker was lost")
-ENDING_UNTAKEN = Chore(UNTAKEN, END_UNTAKEN, "ended %d job(s) that no worker took up")
-PRUNING = Chore(OLD, DELETE_OLD, "deleted %d job(s) from the history")
+ENDING_LOST = Chore(LOST, END_LOST, "ended %d job(s) whose worker was lost", "worker_lost")
+ENDING_UNTAKEN = Chore(UNTAKEN, END_UNTAKEN, "ended %d job(s) that no worker took up", "not_taken_up")
+PRUNING = Chore(OLD, DELETE_OLD, "deleted %d job(s) from the history", "history")
+CHORES = (ENDING_LOST, ENDING_UNTAKEN, PRUNING)
 
 
 class Reaper:
@@ -125,6 +131,10 @@ class Reaper:
         self._looked_at: float | None = None
         self._back_since: datetime | None = None
         self.is_at_work = False
+        # How many jobs were ended or deleted, by the chore's name.
+        self.done: Counter[str] = Counter()
+        self.clock_offset_seconds: float | None = None
+        self._offset_doubt_seconds = inf
 
     async def run(self) -> None:
         """Look once a second until cancelled, through every outage of PostgreSQL."""
@@ -167,8 +177,10 @@ class Reaper:
 
     async def _note_outage(self, connection: "Connection") -> None:
         """If there was no look for a while, note that workers could perhaps not write either."""
-        looked_at, now = self._looked_at, await connection.fetchval(NOW)
+        looked_at, asked_at = self._looked_at, time.monotonic()
+        now = await connection.fetchval(NOW)
         self._looked_at = time.monotonic()
+        self._note_clock(now, self._looked_at - asked_at)
         if looked_at is not None and self._looked_at - looked_at > LOOK_SECONDS_MAX:
             self._back_since = now
 
@@ -184,7 +196,19 @@ class Reaper:
             found = await connection.fetch(chore.find, list(self._refused), JOBS_A_LOOK_MAX, limit)
             count = await self._act(connection, chore.act, [row["id"] for row in found])
         if count:
+            self.done[chore.name] += count
             logger.info(chore.done, count)
+
+    def _note_clock(self, now: datetime, answer_seconds: float) -> None:
+        """Compare the database's clock with ours, as NTP does: it was read halfway through the question.
+
+        Of late, the answer that came soonest is the one to trust: the others may have waited anywhere.
+        """
+        self._offset_doubt_seconds += DRIFT_SECONDS
+        if answer_seconds / 2 <= self._offset_doubt_seconds:
+            self._offset_doubt_seconds = answer_seconds / 2
+            read_at = datetime.now(UTC) - timedelta(seconds=answer_seconds / 2)
+            self.clock_offset_seconds = (now - read_at).total_seconds()
 
     async def _act(self, connection: "Connection", statement: str, ids: list[UUID]) -> int:
         """Do it to as many of the jobs as PostgreSQL lets us; how many these were."""

@@ -3,7 +3,7 @@
 import heapq
 import itertools
 from collections.abc import Callable
-from math import inf
+from math import ceil, inf
 
 import anyio
 
@@ -11,6 +11,9 @@ from progress_service.core.model import Instant
 
 Action = Callable[[Instant], None]
 """Called with the instant at which it runs. Does not suspend."""
+
+LATE_SECONDS_MAX = 0.005
+"""How long what is due may wait for more, so that a thousand users' flushes need not a thousand wakes."""
 
 
 class Beat:
@@ -28,9 +31,9 @@ class Beat:
         self._nudge = anyio.Event()
 
     def at(self, due: Instant, action: Action) -> None:
-        """Have *action* carried out at *due*, or as soon as possible if that has passed."""
+        """Have *action* carried out at *due* or a moment later, or soon if that has passed."""
         heapq.heappush(self._agenda, (due, next(self._order), action))
-        if due < self._next_wake:
+        if due + LATE_SECONDS_MAX < self._next_wake:
             self._nudge.set()
 
     def run_due(self, now: Instant) -> Instant | None:
@@ -45,7 +48,16 @@ class Beat:
         while True:
             self._nudge = anyio.Event()
             due = self.run_due(self.clock())
-            self._next_wake = inf if due is None else due
-            with anyio.move_on_after(max(0.0, self._next_wake - self.clock())):
+            self._next_wake = inf if due is None else due + LATE_SECONDS_MAX
+            with anyio.move_on_after(_whole_milliseconds(self._next_wake - self.clock())):
                 await self._nudge.wait()
             self._next_wake = -inf
+
+
+def _whole_milliseconds(seconds: float) -> float:
+    """At least so long, or 0 for what is over, and just below a whole number of milliseconds.
+
+    uvloop's clock and timers have no finer ones. A timer for half a millisecond goes off at once, and anyio,
+    whose deadline is not there yet, sets it anew: that goes round and round until the millisecond is over.
+    """
+    return seconds if seconds == inf else max(0.0, ceil(1_000 * seconds) / 1_000 - 1e-6)

@@ -6,18 +6,18 @@ this process or a relay far away makes them is no concern of it.
 
 import logging
 import random
-import secrets
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
-from starlette.types import Message, Receive
+from starlette.types import Receive
 
 from progress_service.core.model import Instant
 from progress_service.streams.beat import Beat
-from progress_service.streams.stream import Rest, Stream, body
+from progress_service.streams.stream import Ending, Part, Rest, Stream, body
 from progress_service.wire import frames
 from progress_service.wire.frames import View
 
@@ -31,8 +31,6 @@ DRAINED_PER_SECOND_MIN = 100.0
 
 RETRY_MS_MIN, RETRY_MS_MAX = 500, 5_000
 """When browsers come back after `bye`: spread, so that they do not all come at once."""
-
-STREAM_ID_BYTES = 12
 
 NOBODY: frozenset[View] = frozenset()
 
@@ -67,6 +65,14 @@ class Hub:
         self._tasks: TaskGroup | None = None
         self.is_draining = False
         self.streams = 0
+        # Of those, how many a task waits for.
+        self.behind = 0
+        # Since the start: what was opened and ended, sent, and withheld from streams that were behind.
+        self.opened = 0
+        self.ended: Counter[Ending] = Counter()
+        self.frames = 0
+        self.frame_bytes = 0
+        self.missed = 0
         self.lags = 0
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -84,6 +90,11 @@ class Hub:
         finally:
             self._forget(stream)
 
+    @property
+    def users(self) -> int:
+        """How many users have a stream open."""
+        return len(self._users)
+
     def streams_of(self, user_id: str) -> int:
         """How many streams a user has open."""
         return len(self._users.get(user_id, ()))
@@ -96,30 +107,35 @@ class Hub:
         """Send each of a user's streams the frame of its view."""
         streams = self._users.get(user_id, ())
         for view, frame in frames.items():
-            message = body(frame)
+            part = body(frame)
+            due = missed = 0
             for stream in streams:
-                if stream.view is not view or stream.is_waiting:
-                    continue
-                if (rest := stream.push(message)) is not None:
-                    self._wait_for(stream, rest)
+                if stream.view is view and not stream.is_waiting:
+                    due += 1
+                    missed += stream.is_behind
+                    if (rest := stream.push(part)) is not None:
+                        self._wait_for(stream, rest)
+            self.frames += due - missed
+            self.frame_bytes += (due - missed) * len(frame)
+            self.missed += missed
 
     def begin(self, user_id: str, frames: Mapping[View, bytes], *, is_for_all: bool) -> None:
         """Send a user's streams the snapshot of their view: all of them, or those that wait for one."""
         for view, frame in frames.items():
-            message = body(frame)
+            part = body(frame)
             for stream in self._users.get(user_id, ()):
                 if stream.view is view and (is_for_all or stream.is_waiting):
                     stream.is_waiting = False
-                    self._push(stream, message)
+                    self._push(stream, part)
 
     def push_to_all(self, frame: bytes) -> None:
         """Send every stream the same frame."""
-        message = body(frame)
+        part = body(frame)
         for streams in self._users.values():
             for stream in streams:
                 # Who waits for a snapshot will find it in there.
                 if not stream.is_waiting:
-                    self._push(stream, message)
+                    self._push(stream, part)
 
     def drain(self, reason: str, seconds: float = 0.0) -> None:
         """Begin to end every stream with a `bye` that tells its browser when to come back.
@@ -139,7 +155,7 @@ class Hub:
     def expire_user(self, user_id: str) -> None:
         """End all of a user's streams now, as if their tokens had ended."""
         for stream in list(self._users.get(user_id, ())):
-            self._end(stream, frames.expired_event(self._wall_clock()))
+            self._end(stream, frames.expired_event(self._wall_clock()), Ending.DENIED)
 
     def renew(self, stream_id: str, user_id: str, expires_at: datetime) -> datetime | None:
         """Let a stream of that user go on until *expires_at*; never shorter than it would have.
@@ -160,6 +176,7 @@ class Hub:
         self._users.setdefault(stream.user_id, {})[stream] = None
         self._views[stream.user_id] = self._views.get(stream.user_id, NOBODY) | {stream.view}
         self.streams += 1
+        self.opened += 1
         snapshot = self._snapshot(stream.user_id, stream.view)
         if snapshot is None:
             stream.is_waiting = True
@@ -173,18 +190,33 @@ class Hub:
         if stream in streams:
             del streams[stream]
             self.streams -= 1
-            if stream.id is not None:
-                del self._named[stream.id]
+            self.ended[stream.ending] += 1
+            self._named.pop(stream.id, None)
             self._views[stream.user_id] = frozenset(other.view for other in streams)
             if not streams:
                 del self._users[stream.user_id], self._views[stream.user_id]
 
-    def _push(self, stream: Stream, message: Message) -> None:
-        if (rest := stream.push(message)) is not None:
+    def _push(self, stream: Stream, part: Part) -> None:
+        if (rest := self._pushed(stream, part)) is not None:
+            self._wait_for(stream, rest)
+
+    def _pushed(self, stream: Stream, part: Part) -> Rest | None:
+        """Push one frame, and count it."""
+        if stream.is_behind:
+            self.missed += 1
+        else:
+            self.frames += 1
+            self.frame_bytes += len(part.message["body"])
+        return stream.push(part)
+
+    def _send_comment(self, stream: Stream) -> None:
+        """Keep the connection alive. This is no frame, and is not counted as one."""
+        if (rest := stream.push(KEEP_ALIVE)) is not None:
             self._wait_for(stream, rest)
 
     def _wait_for(self, stream: Stream, rest: Rest) -> None:
         self.lags += 1
+        self.behind += 1
         assert self._tasks is not None
         self._tasks.start_soon(self._catch_up, stream, rest)
 
@@ -196,31 +228,35 @@ class Hub:
                 stream.is_behind = False
                 rest = None
                 if stream.farewell is not None:
-                    rest = stream.push(stream.farewell)
+                    rest = self._pushed(stream, stream.farewell)
                 elif stream.has_missed:
                     stream.has_missed = False
                     missed = self._missed(stream)
-                    rest = stream.push(body(missed)) if missed else None
+                    rest = self._pushed(stream, body(missed)) if missed else None
         except Exception:
-            logger.exception("a slow stream broke off")
+            logger.exception("a slow stream broke off", extra={"stream_id": stream.id})
+            stream.ending = Ending.BROKEN
             stream.close()
+        finally:
+            self.behind -= 1
 
     def _missed(self, stream: Stream) -> bytes:
         """What makes up for all that a slow reader missed."""
         snapshot = self._snapshot(stream.user_id, stream.view)
         stream.is_waiting = snapshot is None
         missed = [] if snapshot is None else [snapshot]
-        if stream.id is not None and self._seconds_left(stream) <= EXPIRING_SECONDS:
+        if stream.id in self._named and self._seconds_left(stream) <= EXPIRING_SECONDS:
             missed.append(frames.expiring_event(stream.expires_at, stream.id))
         return frames.flush(missed)
 
     def _say_goodbye(self, stream: Stream, reason: str, _: Instant) -> None:
         retry_ms = random.randint(RETRY_MS_MIN, RETRY_MS_MAX)  # noqa: S311 - spreads load; guards nothing.
-        self._end(stream, frames.bye_event(reason, retry_ms))
+        self._end(stream, frames.bye_event(reason, retry_ms), Ending.DRAINED)
 
-    def _end(self, stream: Stream, frame: bytes) -> None:
+    def _end(self, stream: Stream, frame: bytes, ending: Ending) -> None:
         """Send a last frame. The server then reports a disconnect to the stream's task, which tidies up."""
         if stream.is_open:
+            stream.ending = ending
             stream.farewell = body(frame, is_last=True)
             self._push(stream, stream.farewell)
 
@@ -228,7 +264,7 @@ class Hub:
         if not stream.is_open:
             return
         if not is_first:
-            self._push(stream, KEEP_ALIVE)
+            self._send_comment(stream)
         self._beat.at(Instant(now + self._heartbeat_seconds), partial(self._keep_alive, stream))
         self._await_end(stream, now)
 
@@ -243,16 +279,14 @@ class Hub:
     def _warn_of_end(self, stream: Stream, end: datetime, now: Instant) -> None:
         if not stream.is_open or stream.expires_at != end:
             return
-        if stream.id is None:
-            stream.id = secrets.token_urlsafe(STREAM_ID_BYTES)
-            self._named[stream.id] = stream
+        self._named[stream.id] = stream
         self._push(stream, body(frames.expiring_event(end, stream.id)))
         self._beat.at(Instant(now + self._seconds_left(stream)), partial(self._expire, stream, end))
 
     def _expire(self, stream: Stream, end: datetime, _: Instant) -> None:
         # A renewal has moved the end, and entered the new one itself.
         if stream.expires_at == end:
-            self._end(stream, frames.expired_event(end))
+            self._end(stream, frames.expired_event(end), Ending.EXPIRED)
 
     def _seconds_left(self, stream: Stream) -> float:
         return (stream.expires_at - self._wall_clock()).total_seconds()

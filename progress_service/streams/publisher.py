@@ -4,7 +4,8 @@ The first change after a quiet time goes out at once. After that a user is flush
 unless a status moved: nobody waits for that. Each view is encoded once, however many streams share it.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Protocol
@@ -13,9 +14,10 @@ from msgspec.structs import replace
 
 from progress_service.core.board import Board, Change, Departure
 from progress_service.core.estimate import Estimate
-from progress_service.core.events import Fact, FeedState, FeedTurned, SnapshotTaken
+from progress_service.core.events import Fact, FeedState, FeedTurned, JobReported, SnapshotTaken
 from progress_service.core.model import FINISHED, Instant, Job
 from progress_service.streams.beat import Beat
+from progress_service.streams.lag import Lag
 from progress_service.streams.vigil import Vigil
 from progress_service.wire import frames
 from progress_service.wire.frames import View
@@ -51,10 +53,12 @@ class Audience(Protocol):
 class _Interval:
     """The time after a user's flush in which what follows is gathered."""
 
-    __slots__ = ("ends_at", "pending")
+    __slots__ = ("ends_at", "first", "pending")
 
     def __init__(self) -> None:
         self.ends_at = Instant(0.0)
+        # The report that has waited longest, by which the flush is measured.
+        self.first: JobReported | None = None
         self.pending: dict[str, _Pending] = {}
 
 
@@ -77,6 +81,7 @@ class Publisher:
         wall_clock: The date that pages are told.
         flush_seconds: The least time between two flushes of a user, status moves apart.
         epoch: Names this process's numbering of flushes in event ids; no `-` in it.
+        clock_offset: By how many seconds the database's clock is ahead of *wall_clock*; None if unknown.
     """
 
     def __init__(
@@ -87,11 +92,20 @@ class Publisher:
         wall_clock: Callable[[], datetime],
         flush_seconds: float,
         epoch: str,
+        clock_offset: Callable[[], float | None] = lambda: None,
     ) -> None:
         self.board = board
         self.feed_kind = ""
         self.feed_state = FeedState.LOST
         self.feed_since = wall_clock()
+        # Since the start: facts by their kind, what they changed, and who was watched then.
+        self.facts: Counter[type[Fact]] = Counter()
+        self.changes = 0
+        self.changes_watched = 0
+        self.feed_turns: Counter[FeedState] = Counter()
+        self.hear_to_push = Lag()
+        self.write_to_push = Lag()
+        self._clock_offset = clock_offset
         self._audience: Audience | None = None
         self._beat = beat
         self._wall_clock = wall_clock
@@ -120,12 +134,19 @@ class Publisher:
             if isinstance(fact, FeedTurned):
                 turned = fact
             else:
-                self._note(self.board.apply(fact), at_once=isinstance(fact, SnapshotTaken))
+                self.facts[type(fact)] += 1
+                report = fact if isinstance(fact, JobReported) else None
+                self._note(self.board.apply(fact), report, at_once=isinstance(fact, SnapshotTaken))
         self._flush_ripe(self._beat.clock())
         self._await_eviction()
         if turned is not None:
             self.feed_kind = turned.kind
             self._turn(turned.state)
+
+    @property
+    def flushes(self) -> int:
+        """How often anybody was flushed."""
+        return self._version
 
     def snapshot(self, user_id: str, view: View) -> bytes:
         """Everything that a stream of this view has to know, as its first frame or after a lag."""
@@ -184,12 +205,16 @@ class Publisher:
     def _turn(self, state: FeedState) -> None:
         if state is not self.feed_state:
             self.feed_state = state
+            self.feed_turns[state] += 1
             self.feed_since = self._wall_clock()
             if self._audience is not None:
                 self._audience.push_to_all(frames.feed_event(state, self.feed_since))
 
-    def _note(self, changes: Iterable[Change], *, at_once: bool = False) -> None:
+    def _note(
+        self, changes: Sequence[Change], report: JobReported | None = None, *, at_once: bool = False
+    ) -> None:
         """Gather changes, for those who are watched, and see who is ripe for a flush."""
+        self.changes += len(changes)
         for change in changes:
             user_id = change.job.user_id
             interval = self._intervals.get(user_id)
@@ -197,10 +222,14 @@ class Publisher:
                 if interval is not None:
                     # Whoever comes next begins with a snapshot, and what was gathered before is older.
                     interval.pending.clear()
+                    interval.first = None
                 continue
+            self.changes_watched += 1
             if interval is None:
                 interval = self._intervals[user_id] = _Interval()
                 self._ripe[user_id] = None
+            if interval.first is None:
+                interval.first = report
             _gather(interval.pending, change)
             if change.is_urgent or at_once:
                 self._ripe[user_id] = None
@@ -213,6 +242,7 @@ class Publisher:
     def _flush(self, user_id: str, now: Instant) -> None:
         interval = self._intervals[user_id]
         pending, interval.pending = interval.pending, {}
+        first, interval.first = interval.first, None
         interval.ends_at = Instant(now + self._flush_seconds)
         self._beat.at(interval.ends_at, partial(self._end_interval, user_id))
         self._version += 1
@@ -220,6 +250,15 @@ class Publisher:
         watched = self._audience.views(user_id)
         views = [view for view in View if view in watched]
         self._audience.push(user_id, {view: self._frame(user_id, view, pending, now) for view in views})
+        if first is not None:
+            self._measure(first)
+
+    def _measure(self, first: JobReported) -> None:
+        """Note how long the oldest report of a flush was under way."""
+        self.hear_to_push.note(self._beat.clock() - first.at)
+        if (offset_seconds := self._clock_offset()) is not None:
+            age = self._wall_clock() - first.job.updated_at
+            self.write_to_push.note(age.total_seconds() + offset_seconds)
 
     def _end_interval(self, user_id: str, now: Instant) -> None:
         interval = self._intervals.get(user_id)

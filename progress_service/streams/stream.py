@@ -1,14 +1,18 @@
 """One browser's stream, and how a frame is pushed into it without waking a task.
 
 The server's `send` does not suspend while the socket takes the bytes, so a push drives it for one step and is
-done. Only where it does suspend, at a slow reader, is something left that a task has to wait for.
+done. Only where it does suspend, at a slow reader, is something left that a task has to wait for. Where the
+server's own `Answer` is at hand, even that step is left out: a chunk goes to the socket as it is.
 """
 
 import logging
+import secrets
 from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from types import coroutine
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from starlette.types import Message, Send
 
@@ -19,10 +23,73 @@ logger = logging.getLogger(__name__)
 Rest = Coroutine[Any, Any, None]
 """What is left of a send that had to wait: await it, in a task."""
 
+ID_BYTES = 12
 
-def body(frame: bytes, *, is_last: bool = False) -> Message:
-    """A frame as an ASGI message. One message may be pushed to any number of streams."""
-    return {"type": "http.response.body", "body": frame, "more_body": not is_last}
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a body, ready to be pushed to any number of streams.
+
+    `message` is for a server's `send` (ASGI 3); `chunk` is the same as it goes over the wire (RFC 9112,
+    section 7.1), and None for the last part, which ends the response.
+    """
+
+    message: Message
+    chunk: bytes | None
+
+
+def body(frame: bytes, *, is_last: bool = False) -> Part:
+    """A frame as a part of a body."""
+    message = {"type": "http.response.body", "body": frame, "more_body": not is_last}
+    return Part(message, None if is_last else b"%x\r\n%b\r\n" % (len(frame), frame))
+
+
+class Flow(Protocol):
+    """Whether the socket takes more."""
+
+    @property
+    def write_paused(self) -> bool:
+        """That it does not."""
+        ...
+
+
+class Wire(Protocol):
+    """Where the bytes go."""
+
+    def write(self, data: bytes, /) -> None:
+        """Send them, now or as soon as the socket takes them."""
+        ...
+
+
+class Answer(Protocol):
+    """What the server has of a response whose body is sent in chunks, and has begun."""
+
+    @property
+    def disconnected(self) -> bool:
+        """Whether the client is known to be gone."""
+        ...
+
+    @property
+    def flow(self) -> Flow:
+        """Whether it can be written."""
+        ...
+
+    @property
+    def transport(self) -> Wire:
+        """Its connection."""
+        ...
+
+
+class Ending(StrEnum):
+    """Why a stream ended."""
+
+    GONE = "gone"
+    """Its browser left, or no longer read."""
+
+    EXPIRED = "expired"
+    DENIED = "denied"
+    DRAINED = "drained"
+    BROKEN = "broken"
 
 
 class Stream:
@@ -32,10 +99,19 @@ class Stream:
     something was (`has_missed`): a stalled reader costs one frame and two flags, for as long as it stalls.
     A farewell is kept, since nothing can make up for it. `is_waiting` while its snapshot comes from afar: a
     flush means nothing to it before that.
+
+    Args:
+        user_id: Whose it is.
+        view: How much it tells.
+        send: The server's (ASGI 3).
+        expires_at: When its token ends.
+        answer: The response that *send* sends, where the server shows it.
     """
 
     __slots__ = (
+        "_answer",
         "_send",
+        "ending",
         "expires_at",
         "farewell",
         "has_missed",
@@ -47,16 +123,21 @@ class Stream:
         "view",
     )
 
-    def __init__(self, user_id: str, view: View, send: Send, expires_at: datetime) -> None:
+    def __init__(
+        self, user_id: str, view: View, send: Send, expires_at: datetime, answer: Answer | None = None
+    ) -> None:
         self.user_id = user_id
         self.view = view
         self.expires_at = expires_at
-        self.id: str | None = None
+        # In our log from the start on, and told to the browser once it may need it.
+        self.id = secrets.token_urlsafe(ID_BYTES)
+        self.ending = Ending.GONE
         self.is_end_due = False
         self.is_behind = False
         self.has_missed = False
         self.is_waiting = False
-        self.farewell: Message | None = None
+        self.farewell: Part | None = None
+        self._answer = answer
         # A server's `send` is a coroutine function (ASGI 3), which the type of it does not say.
         self._send = cast("Callable[[Message], Rest] | None", send)
 
@@ -67,25 +148,30 @@ class Stream:
 
     def close(self) -> None:
         """Send nothing more, and let go of the connection at once, whoever still holds this stream."""
-        self._send = None
+        self._send = self._answer = None
 
-    def push(self, message: Message) -> Rest | None:
-        """Send *message* now if the socket takes it; else the rest of that send, to be awaited by a task."""
+    def push(self, part: Part) -> Rest | None:
+        """Send *part* now if the socket takes it; else the rest of that send, to be awaited by a task."""
         if self._send is None or self.is_behind:
             self.has_missed = True
             return None
-        sending = self._send(message)
-        if not message["more_body"]:
-            # The end is sent once, and nothing after it, however long the browser takes to read it.
-            self._send = None
+        answer, chunk = self._answer, part.chunk
         try:
+            if answer and chunk and not answer.flow.write_paused and not answer.disconnected:
+                answer.transport.write(chunk)
+                return None
+            sending = self._send(part.message)
+            if chunk is None:
+                # The end is sent once, and nothing after it, however long the browser takes to read it.
+                self.close()
             awaited = sending.send(None)
         except StopIteration:
             return None
         except Exception:
             # A stream that cannot be written to must not cost any other stream a frame.
-            logger.exception("a stream broke off")
-            self._send = None
+            logger.exception("a stream broke off", extra={"stream_id": self.id})
+            self.ending = Ending.BROKEN
+            self.close()
             return None
         self.is_behind = True
         return _finished(sending, awaited)

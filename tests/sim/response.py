@@ -40,6 +40,7 @@ class Socket:
 
     The server's end behaves as uvicorn's does: `send` waits only while the buffer, of one frame, is full;
     once the browser is known to be gone it does nothing; after the last part of a body it is an error.
+    `write` takes a chunk at once, and nobody may call it in any of these cases.
     """
 
     def __init__(self, browser: "Browser", witness: Witness, expires_at: datetime) -> None:
@@ -85,6 +86,37 @@ class Socket:
             self._write(message["body"])
             if self._is_complete:
                 self._gone.set()
+
+    @property
+    def disconnected(self) -> bool:
+        """Whether the server knows that the browser is gone."""
+        return self.is_dropped
+
+    @property
+    def write_paused(self) -> bool:
+        """Whether the buffer is full."""
+        return not self._room.is_set()
+
+    @property
+    def flow(self) -> "Socket":
+        """Itself: it has `write_paused`."""
+        return self
+
+    @property
+    def transport(self) -> "Socket":
+        """Itself: it has `write`."""
+        return self
+
+    def write(self, data: bytes, /) -> None:
+        """As a server's connection does it, with a chunk of the body."""
+        if self.is_dropped or self.is_over or self.write_paused:
+            self._witness.fault("ends", f"{self} is written to when it cannot be")
+            return
+        self._witness.on_send(self, is_last=False)
+        size, _, rest = data.partition(b"\r\n")
+        if len(rest) != int(size, 16) + len(b"\r\n"):
+            self._witness.fault("ends", f"{self} is written a chunk of a wrong size")
+        self._write(rest.removesuffix(b"\r\n"))
 
     async def receive(self) -> Message:
         """As a server does it (ASGI 3)."""

@@ -12,7 +12,7 @@ from progress_service.core.model import Instant, Job
 from progress_service.feeds import notify
 from progress_service.streams import publisher
 from progress_service.streams.hub import Hub
-from progress_service.streams.stream import Rest, Stream
+from progress_service.streams.stream import Part, Rest, Stream
 from tests.sim.simulation import Failure, failures
 
 SCHEDULES_MAX = 3_000
@@ -140,11 +140,11 @@ def test_a_stream_that_goes_on_after_its_end(plant: Any) -> None:
     """A server takes a frame after the last one for a mistake, and says so in the log each time."""
     push = Stream.push
 
-    def push_on(stream: Stream, message: Any) -> Rest | None:
-        send = stream._send
-        rest = push(stream, message)
-        if not message["more_body"]:
-            stream._send = send
+    def push_on(stream: Stream, part: Part) -> Rest | None:
+        send, answer = stream._send, stream._answer
+        rest = push(stream, part)
+        if part.chunk is None:
+            stream._send, stream._answer = send, answer
         return rest
 
     plant(Stream, "push", push_on)

@@ -315,9 +315,10 @@ class World:
         expires_at = self._wall_clock() + timedelta(seconds=self._token_seconds)
         socket = Socket(browser, self.laws, expires_at)
         assert self._tasks is not None
-        self._tasks.start_soon(
-            self._answer, Stream(browser.user_id, browser.view, socket.send, expires_at), socket
-        )
+        # A server may show its answer, and then chunks go to it at once; one view is served by each kind.
+        answer = socket if browser.view is View.FULL else None
+        stream = Stream(browser.user_id, browser.view, socket.send, expires_at, answer)
+        self._tasks.start_soon(self._answer, stream, socket)
         return socket
 
     async def _answer(self, stream: Stream, socket: Socket) -> None:

@@ -1,0 +1,94 @@
+"""Who takes part where a database is followed: ours by either way, and what people would use instead."""
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from loadtest.peers import Peer, peers
+from loadtest.peers.peer import pinned
+from loadtest.process import served
+from loadtest.reader import OURS as OUR_LOOK
+from loadtest.reader import Look
+from loadtest.scene import person_id, stream_request
+from loadtest.writers import BARE, ROW
+from progress_service.jobs.schema import schema_text
+
+OURS, OURS_BY_LOG = "ours", "ours-wal"
+PATH = "/v1/stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A service that runs.
+
+    `pids` are all processes that it consists of, but for PostgreSQL's; `request` makes the whole request that
+    opens a person's stream, and `look` is how that looks.
+    """
+
+    port: int
+    pids: Sequence[int]
+    request: Callable[[int], bytes]
+    look: Look
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """Something that tells people of their rows.
+
+    `schema` is the SQL that makes its table, with whatever tells it of changes. `start` runs it on a database
+    and, where there is one for it, on a core, until left. `absent` is why this machine cannot have it.
+    """
+
+    name: str
+    schema: str
+    start: Callable[[str, Sequence[int]], AbstractContextManager[Serving]]
+    absent: str | None = None
+
+
+@contextmanager
+def _ours(feed: str, dsn: str, core: Sequence[int]) -> Iterator[Serving]:
+    settings = {"DATABASE_URL": dsn, "PROGRESS_FEED": feed}
+    with pinned(core), served("database", settings=settings) as server:
+        yield Serving(server.port, [server.process_id], partial(stream_request, PATH), OUR_LOOK)
+
+
+@contextmanager
+def peer_serving(peer: Peer, dsn: str, core: Sequence[int]) -> Iterator[Serving]:
+    """A peer that follows this database."""
+    with peer.running(core, dsn) as running:
+        yield Serving(
+            running.port,
+            running.processes,
+            lambda person: running.request(person_id(person)),
+            running.look,
+        )
+
+
+def contestants() -> dict[str, Contestant]:
+    """Everybody, by name.
+
+    Ours takes notifications of each statement, or reads the write-ahead log, and its table has all of its
+    rules. The peers listen to the usual trigger for each row, on a table without any rule.
+    """
+    ours = Contestant(OURS, schema_text("notify"), partial(_ours, "notify"))
+    by_log = Contestant(OURS_BY_LOG, schema_text("wal"), partial(_ours, "wal"))
+    others = [
+        Contestant(peer.name, BARE + ROW, partial(peer_serving, peer), peer.absent()) for peer in peers()
+    ]
+    return {each.name: each for each in (ours, by_log, *others)}
+
+
+def add_options(parser: argparse.ArgumentParser, *, default: Sequence[str] | None = None) -> None:
+    """Let people choose who takes part beside ours: unless they do, those of *default*, or everybody."""
+    others = [name for name in contestants() if name != OURS]
+    text = f"only these beside ours, of {', '.join(others)}"
+    parser.add_argument("--peers", nargs="*", choices=others, default=default, metavar="NAME", help=text)
+
+
+def taking_part(names: Sequence[str] | None) -> tuple[Sequence[Contestant], Sequence[str]]:
+    """Ours and those of *names*, or everybody if that is None, and a note about each that cannot be here."""
+    asked = [each for name, each in contestants().items() if names is None or name in (OURS, *names)]
+    absent = [f"{each.name} is absent: {each.absent}." for each in asked if each.absent]
+    return [each for each in asked if not each.absent], absent

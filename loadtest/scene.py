@@ -1,0 +1,147 @@
+"""A made-up world for services that follow a database: people, their jobs, and who tells them of those.
+
+People and jobs are numbered, and their ids say the number, so that whoever reads a frame knows whose it has
+to be.
+"""
+
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import asyncpg
+import jwt
+import psutil
+
+from loadtest.clockwork import TOTAL
+from loadtest.served import SECRET
+from progress_service.embedded import embedded_postgres
+from progress_service.jobs.schema import apply_schema
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+TOKEN_SECONDS = 12 * 3_600
+SETTINGS = {"max_connections": "100"}
+NEW_PEOPLE = "INSERT INTO users (id) SELECT unnest($1::uuid[])"
+NEW_JOBS = """
+    INSERT INTO bulk_enrichment_jobs (id, user_id, status, progress)
+    SELECT id, owner, 'running',
+        jsonb_build_object('total', $3::int, 'completed', 0, 'failed', 0, 'current_batch', 0)
+    FROM unnest($1::uuid[], $2::uuid[]) AS fresh (id, owner)
+"""
+
+
+def person_id(number: int) -> str:
+    """The id of that person."""
+    return f"00000000-0000-4000-a000-{number:012d}"
+
+
+def job_id(number: int) -> str:
+    """The id of that job."""
+    return f"00000000-0000-4000-8000-{number:012d}"
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """So many people, each with as many jobs."""
+
+    count: int
+    jobs_each: int = 1
+
+    @property
+    def jobs(self) -> Sequence[str]:
+        """The ids of all jobs, the first person's first."""
+        return [job_id(number) for number in range(self.count * self.jobs_each)]
+
+    def jobs_of(self, person: int) -> Sequence[str]:
+        """The ids of that person's jobs."""
+        return [job_id(person * self.jobs_each + number) for number in range(self.jobs_each)]
+
+    def owner(self, job: str) -> int:
+        """Whose job it is, and -1 for an id that is none of ours."""
+        number = job_number(job)
+        return number // self.jobs_each if number >= 0 else -1
+
+
+def job_number(job: str) -> int:
+    """The number of the job with that id, and -1 for an id that is none of ours."""
+    number = int(job[24:]) if job[24:].isdecimal() else -1
+    return number if job == job_id(number) else -1
+
+
+def token(person: int) -> str:
+    """That person's access token."""
+    return jwt.encode({"sub": person_id(person), "exp": time.time() + TOKEN_SECONDS}, SECRET)
+
+
+def stream_request(path: str, person: int) -> bytes:
+    """The whole request that opens that person's stream."""
+    lines = [f"GET {path} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {token(person)}", "", ""]
+    return "\r\n".join(lines).encode()
+
+
+class World:
+    """A PostgreSQL of one's own. `world` makes one."""
+
+    def __init__(self, folder: Path, dsn: str) -> None:
+        self.log = folder / "cluster" / "server.log"
+        self._dsn = dsn
+        process = int((folder / "cluster" / "postmaster.pid").read_text().split()[0])
+        self._server = psutil.Process(process)
+
+    def database(self, name: str, sql: str) -> str:
+        """A new database with that schema; returns its address."""
+        name = re.sub(r"\W", "_", name)
+        address = re.sub(r"/[^/?]*(?=\?)", f"/{name}", self._dsn, count=1)
+        anyio.run(_made, self._dsn, name, address, sql)
+        return address
+
+    @property
+    def seconds(self) -> float:
+        """What PostgreSQL's processes, those that live, have taken of processors."""
+        times = [process.cpu_times() for process in (self._server, *self._server.children())]
+        return float(sum(each.user + each.system for each in times))
+
+
+@contextmanager
+def world(**settings: str) -> Iterator[World]:
+    """Run PostgreSQL, which waits for the disk at each commit, with more *settings* of its own."""
+    with tempfile.TemporaryDirectory(prefix="loadtest-") as folder:
+        place = Path(folder)
+        with embedded_postgres(place, settings=SETTINGS | settings) as dsn:
+            yield World(place, dsn)
+
+
+def populate(dsn: str, people: People) -> None:
+    """Put these people's jobs into the table, new, and nothing else; nothing is left to be done for it."""
+    anyio.run(_populated, dsn, people)
+
+
+async def _made(dsn: str, name: str, address: str, sql: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(f'CREATE DATABASE "{name}"')
+    await connection.close()
+    await apply_schema(address, sql)
+
+
+async def _populated(dsn: str, people: People) -> None:
+    connection = await asyncpg.connect(dsn)
+    jobs = people.jobs
+    owners = [person_id(people.owner(job)) for job in jobs]
+    await connection.execute("TRUNCATE users, bulk_enrichment_jobs")
+    await connection.execute(NEW_PEOPLE, [person_id(number) for number in range(people.count)])
+    await connection.execute(NEW_JOBS, jobs, owners, TOTAL)
+    await connection.execute("VACUUM ANALYZE bulk_enrichment_jobs")
+    await connection.execute("CHECKPOINT")
+    await connection.close()
+
+
+def files(pids: Sequence[int]) -> int:
+    """The open descriptors of these processes."""
+    return sum(psutil.Process(pid).num_fds() for pid in pids)
