@@ -5,13 +5,16 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check client docs load lock browser clean tests-in-browser-and-world tests-of-the-rest
+.PHONY: help demo demo-cluster test check client docs load lock browser clean tests-in-browser-and-world tests-of-the-rest
 
 help:  ## list these commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 21
 
 demo: $(READY)  ## a PostgreSQL, the service, and a page with live bars (DEMO="--jobs 20" adds simulated jobs)
 	@$(BIN)/progress-service demo $(DEMO)
+
+demo-cluster: $(READY)  ## PostgreSQL, NATS, two relays and three edges behind Caddy, and a page to break them from
+	@$(BIN)/python examples/cluster/play.py $(DEMO)
 
 test: $(READY) browser  ## every test, with a real PostgreSQL and a real Chromium (TESTS="tests/test_board.py" for some)
 ifdef TESTS
@@ -49,7 +52,7 @@ lock: $(READY)  ## renew the hashed lists of dependencies from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command 'make lock' pyproject.toml -o requirements.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command 'make lock' --extra demo --group dev pyproject.toml -o requirements-dev.txt
+		--custom-compile-command 'make lock' --extra demo --extra nats --group dev pyproject.toml -o requirements-dev.txt
 
 browser: $(READY)
 	@$(BIN)/python tests/chromium.py

@@ -1,4 +1,4 @@
-"""What a person types: `progress-service demo | serve | doctor | schema`."""
+"""What a person types: `progress-service demo | serve | relay | doctor | schema`."""
 
 import json
 import logging
@@ -45,7 +45,10 @@ def serve(
     host: Host = None,
     port: Port = None,
     feed: Annotated[
-        str | None, typer.Option(help="How changes come: auto, notify, wal or poll.", show_default="auto")
+        str | None,
+        typer.Option(
+            help="How changes come: auto, notify, wal, poll, or nats://… of a relay.", show_default="auto"
+        ),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that share the port.")] = 1,
     fd: Annotated[
@@ -62,9 +65,10 @@ def serve(
             logger.warning(warning)
     listener = listening_socket(settings.host, settings.port) if fd is None else inherited_socket(fd)
     if workers > 1:
-        environment = os.environ | settings.shared_secrets()
+        # On a command line, others could read the passwords that are in an address.
+        environment = os.environ | settings.shared_secrets() | {"PROGRESS_FEED": settings.feed}
         supervisor = Supervisor(
-            worker_command(settings.feed),
+            worker_command(),
             [environment | settings.worker_settings(number) for number in range(workers)],
             listener,
         )
@@ -82,13 +86,29 @@ def serve(
 async def _serve(
     settings: Settings, dsn: str, listener: socket.socket, metrics_listener: socket.socket | None
 ) -> None:
-    async with service.opened(settings, dsn) as opened:
-        await service.serve(
-            opened,
-            listener,
-            metrics_listener=metrics_listener,
-            on_start=lambda address: logger.info("serving streams at %s/v1/stream", address),
-        )
+    with service.refusals_told():
+        async with service.opened(settings, dsn) as opened:
+            await service.serve(
+                opened,
+                listener,
+                metrics_listener=metrics_listener,
+                on_start=lambda address: logger.info("serving streams at %s/v1/stream", address),
+            )
+
+
+@commands.command()
+def relay(
+    nats: Annotated[
+        str | None, typer.Option(help="The NATS that edges hear, nats://host:4222; several with commas.")
+    ] = None,
+    feed: Annotated[
+        str | None, typer.Option(help="How changes come: auto, notify, wal or poll.", show_default="auto")
+    ] = None,
+) -> None:
+    """Tell edges (serve --feed nats://…) what changes in DATABASE_URL; of several relays one leads."""
+    settings = Settings(nats=nats, feed=feed)
+    settings.require_nats()
+    anyio.run(service.relay, settings, settings.require_database_url(), backend_options={"use_uvloop": True})
 
 
 @commands.command()

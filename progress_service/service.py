@@ -5,8 +5,8 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 
 import anyio
@@ -27,10 +27,14 @@ from progress_service.api.renewals import Renewals
 from progress_service.api.routes import application
 from progress_service.api.sessions import Sessions
 from progress_service.api.stream import StreamRoute
+from progress_service.cluster.edge import Edge
+from progress_service.cluster.line import LineRefused, Servers
+from progress_service.cluster.relay import Relay
 from progress_service.core.board import Board
 from progress_service.core.model import Instant
-from progress_service.feeds.auto import chosen_feed
+from progress_service.feeds.auto import AutoFeed, chosen_feed
 from progress_service.feeds.feed import Feed
+from progress_service.feeds.following import FollowingFeed
 from progress_service.feeds.ledger import Ledger
 from progress_service.jobs.reaper import Reaper
 from progress_service.jobs.store import JobStore
@@ -48,7 +52,7 @@ class Service:
 
     Args:
         settings: Every setting.
-        feed: Where changes come from.
+        feed: Where changes come from: the database, or a relay, of which this process is then an edge.
         store: The rows that requests make and read.
         more_routes: Further pages, such as the demo's.
         reaper: Ends what nobody else will end; None leaves that to another process.
@@ -58,7 +62,7 @@ class Service:
     def __init__(
         self,
         settings: Settings,
-        feed: Feed,
+        feed: Feed | Edge,
         store: JobStore,
         more_routes: Sequence[BaseRoute] = (),
         *,
@@ -69,21 +73,14 @@ class Service:
         self.feed = feed
         self.reaper = reaper
         self.beat = Beat(monotonic_clock)
-        self.publisher = Publisher(
-            Board(linger_seconds=settings.linger_seconds),
-            self.beat,
-            wall_clock=wall_clock,
-            flush_seconds=settings.flush_seconds,
-            epoch=secrets.token_hex(4),
-            clock_offset=lambda: None if reaper is None else reaper.clock_offset_seconds,
-        )
+        self._source = source = feed if isinstance(feed, Edge) else publisher_of(settings, self.beat, reaper)
         self.hub = Hub(
             self.beat,
-            snapshot=self.publisher.snapshot,
+            snapshot=source.snapshot,
             wall_clock=wall_clock,
             heartbeat_seconds=settings.heartbeat_seconds,
         )
-        self.publisher.publish_to(self.hub)
+        source.publish_to(self.hub)
         origins = Origins(settings.allowed_origins)
         self.denials = Denials(settings.denied_subjects_file, end_streams=self._end_streams)
         access = Access(access_policy(settings), origins, denies=self.denials.denies)
@@ -92,8 +89,8 @@ class Service:
             access,
             store,
             limit=CommandLimit(settings.commands_per_minute_max),
-            snapshot=self.publisher.snapshot_view,
-            estimate=self.publisher.estimate,
+            snapshot=source.snapshot_json,
+            estimate=source.estimate,
         )
         stream = StreamRoute(
             access,
@@ -105,7 +102,8 @@ class Service:
         )
         self.figures = Figures(
             hub=self.hub,
-            publisher=self.publisher,
+            feed=source,
+            publisher=None if isinstance(source, Edge) else source,
             ledger=ledger,
             reaper=reaper,
             route=stream,
@@ -118,7 +116,7 @@ class Service:
             history=History(access, store),
             sessions=Sessions(access, origins),
             operations=Operations(
-                lambda: (self.publisher.feed_kind, self.publisher.feed_state),
+                lambda: (source.feed_kind, source.feed_state),
                 is_draining=lambda: self.hub.is_draining,
             ),
             renewals=Renewals(access, self.hub),
@@ -128,6 +126,12 @@ class Service:
             answers=answers,
             more=more_routes,
         )
+
+    @property
+    def publisher(self) -> Publisher:
+        """Who has the board, where it is in this process."""
+        assert isinstance(self._source, Publisher)
+        return self._source
 
     def server(self, *, on_start: Callable[[], None]) -> Server:
         """What listens for it, and drains it in the end; *on_start* is called once it accepts connections."""
@@ -143,6 +147,12 @@ class Service:
     def metrics_server(self, *, on_start: Callable[[], None]) -> Server:
         """What listens for those who read the metrics."""
         return Server(metrics_application(self.figures), drain=lambda: None, on_start=on_start)
+
+    async def _follow(self) -> None:
+        if isinstance(self.feed, Edge):
+            await self.feed.run()
+        else:
+            await self.feed.run(self.publisher.accept)
 
     def _end_streams(self, users: Collection[str]) -> None:
         for user_id in users:
@@ -165,12 +175,35 @@ class Service:
         async with anyio.create_task_group() as tasks:
             await tasks.start(self.hub.run)
             tasks.start_soon(self.beat.run)
-            tasks.start_soon(self.feed.run, self.publisher.accept)
+            tasks.start_soon(self._follow)
             tasks.start_soon(self.denials.run)
             if self.reaper is not None:
                 tasks.start_soon(self.reaper.run)
             yield
             tasks.cancel_scope.cancel()
+
+
+def publisher_of(settings: Settings, beat: Beat, reaper: Reaper | None) -> Publisher:
+    """A publisher with an empty board."""
+    return Publisher(
+        Board(linger_seconds=settings.linger_seconds),
+        beat,
+        wall_clock=wall_clock,
+        flush_seconds=settings.flush_seconds,
+        epoch=secrets.token_hex(4),
+        clock_offset=lambda: None if reaper is None else reaper.clock_offset_seconds,
+    )
+
+
+def servers_of(settings: Settings, addresses: tuple[str, ...]) -> Servers:
+    """What the settings say about NATS."""
+    return Servers(
+        addresses,
+        credentials=settings.nats_credentials,
+        tls_ca=settings.nats_tls_ca,
+        tls_cert=settings.nats_tls_cert,
+        tls_key=settings.nats_tls_key,
+    )
 
 
 def access_policy(settings: Settings) -> AccessPolicy:
@@ -219,19 +252,35 @@ def wall_clock() -> datetime:
     return datetime.now(UTC)
 
 
-@asynccontextmanager
-async def opened(
-    settings: Settings, dsn: str, more_routes: Sequence[BaseRoute] = ()
-) -> AsyncIterator[Service]:
-    """A service on the database *dsn*, running but not yet listening."""
-    feed = chosen_feed(settings.feed, dsn, clock=monotonic_clock, linger_seconds=settings.linger_seconds)
-    reaper = Reaper(
+def _database_feed(settings: Settings, dsn: str) -> FollowingFeed | AutoFeed:
+    return chosen_feed(settings.feed, dsn, clock=monotonic_clock, linger_seconds=settings.linger_seconds)
+
+
+def _reaper(settings: Settings, dsn: str) -> Reaper:
+    return Reaper(
         dsn,
         pending_seconds_max=settings.pending_seconds_max,
         history_seconds=settings.history_seconds,
     )
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings, dsn: str, more_routes: Sequence[BaseRoute] = ()
+) -> AsyncIterator[Service]:
+    """A service on the database *dsn*, running but not yet listening.
+
+    An edge needs the database for the requests of people alone, and leaves what hangs to the relay.
+    """
     async with JobStore.open(dsn) as store:
-        service = Service(settings, feed, store, more_routes, reaper=reaper, ledger=feed.ledger)
+        if settings.feed_servers:
+            servers = servers_of(settings, settings.feed_servers)
+            edge = Edge(servers, clock=monotonic_clock, wall_clock=wall_clock)
+            service = Service(settings, edge, store, more_routes)
+        else:
+            feed = _database_feed(settings, dsn)
+            reaper = _reaper(settings, dsn)
+            service = Service(settings, feed, store, more_routes, reaper=reaper, ledger=feed.ledger)
         async with service.running():
             yield service
 
@@ -270,6 +319,43 @@ async def _serve_metrics(service: Service, listener: socket.socket) -> None:
     with listener:
         server = service.metrics_server(on_start=lambda: logger.info("metrics are at %s/metrics", address))
         await server.serve([listener])
+
+
+async def relay(settings: Settings, dsn: str) -> None:
+    """Follow the database and tell the edges, whenever it is this process's turn, until SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError: There is no NATS, or it cannot be used as things are set up.
+    """
+    servers = servers_of(settings, settings.require_nats())
+    beat = Beat(monotonic_clock)
+    reaper = _reaper(settings, dsn)
+    publisher = publisher_of(settings, beat, reaper)
+    relay = Relay(publisher, servers=servers, dsn=dsn, clock=monotonic_clock)
+    publisher.publish_to(relay)
+    with refusals_told():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(beat.run)
+            tasks.start_soon(_database_feed(settings, dsn).run, publisher.accept)
+            tasks.start_soon(reaper.run)
+            tasks.start_soon(relay.run)
+            with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                async for number in signals:
+                    logger.info("%s: ending", signal.Signals(number).name)
+                    break
+            tasks.cancel_scope.cancel()
+
+
+@contextmanager
+def refusals_told() -> Iterator[None]:
+    """Have what NATS cannot be used for end the process with one line."""
+    try:
+        yield
+    except* LineRefused as group:
+        failure: BaseException = group
+        while isinstance(failure, BaseExceptionGroup):
+            failure = failure.exceptions[0]
+        raise SettingsError(str(failure)) from None
 
 
 async def _heed_signals(server: Server, denials: Denials) -> None:

@@ -93,6 +93,15 @@ _Origins = Annotated[
         rf"(?!http:.*:80$|https:.*:443$)https?://{_HOST}(:[0-9]{{1,5}})?",
     ),
 ]
+_NATS: Final = r"(nats|tls)://[^\s,/?#]+"
+_Feed = Annotated[
+    str,
+    _must_be(
+        "one of auto, notify, wal, poll, or of a relay nats://host:4222 (auto unless set)",
+        rf"auto|notify|wal|poll|{_NATS}(,{_NATS})*",
+    ),
+]
+_NatsAddresses = Annotated[_Names, _must_be("nats://host:4222 or tls://host:4222", _NATS)]
 _KEPT_SECONDS_MIN: Final = 3600
 
 
@@ -165,8 +174,23 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What the log leaves out: all below this. debug has a line for each request and each stream."""
 
-    feed: Literal["auto", "notify", "wal", "poll"] = "auto"
-    """How changes come: auto takes notify if that works, wal reads the log, poll asks every second."""
+    feed: _Feed = "auto"
+    """How changes come: auto is notify if that works; wal is the log, poll a look a second, nats:// a relay."""
+
+    nats: _NatsAddresses = ()
+    """The NATS by which a relay tells its edges, nats://host:4222 or tls://host:4222; several with commas."""
+
+    nats_credentials: Path | None = None
+    """The credentials file (.creds) that NATS lets us in with."""
+
+    nats_tls_ca: Path | None = None
+    """The certificates (PEM) that vouch for NATS, where the system's do not."""
+
+    nats_tls_cert: Path | None = None
+    """Our own certificate (PEM), where NATS asks for one."""
+
+    nats_tls_key: Path | None = None
+    """Its key (PEM); unset where the file of the certificate has it."""
 
     jwt_secret: SecretStr | None = None
     """The secret that access tokens are signed with (HS256, HS384, HS512)."""
@@ -276,6 +300,29 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def feed_servers(self) -> tuple[str, ...]:
+        """The NATS that the feed is to come from; none where it comes from the database."""
+        return tuple(self.feed.split(",")) if "://" in self.feed else ()
+
+    def require_nats(self) -> tuple[str, ...]:
+        """The NATS servers of a relay.
+
+        Raises:
+            SettingsError: There is none.
+        """
+        if not self.nats:
+            raise SettingsError(
+                "PROGRESS_NATS is not set: it names the NATS server by which the relay tells its edges, such "
+                "as nats://nats.internal:4222 (or --nats)"
+            )
+        if self.feed_servers:
+            raise SettingsError(
+                "PROGRESS_FEED names NATS, from which an edge hears; a relay follows the database: auto, "
+                "notify, wal or poll"
+            )
+        return self.nats
+
+    @property
     def accepted_algorithms(self) -> tuple[str, ...]:
         """The algorithms of access tokens: those that are set, or the usual ones for the keys there are."""
         by_secret = ("HS256",) if self.jwt_secret is not None else ()
@@ -359,6 +406,8 @@ class Settings(BaseSettings):
 
 def _conflict(settings: Settings) -> str | None:
     """What is wrong about several settings together, if anything."""
+    if settings.nats_tls_key is not None and settings.nats_tls_cert is None:
+        return "PROGRESS_NATS_TLS_KEY is set, and PROGRESS_NATS_TLS_CERT is not: a key needs its certificate"
     by_secret = [each for each in settings.accepted_algorithms if each in _SECRET_BYTES_MIN]
     by_key = [each for each in settings.accepted_algorithms if each not in _SECRET_BYTES_MIN]
     for name, secret, uses in (

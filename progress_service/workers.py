@@ -103,6 +103,6 @@ class Supervisor:
                     worker.send_signal(number)
 
 
-def worker_command(feed: str) -> list[str]:
-    """What a worker runs: this program, on this interpreter."""
-    return [sys.executable, "-m", "progress_service", "serve", "--feed", feed, "--fd"]
+def worker_command() -> list[str]:
+    """What a worker runs: this program, on this interpreter. Settings are in its environment."""
+    return [sys.executable, "-m", "progress_service", "serve", "--fd"]

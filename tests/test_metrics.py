@@ -16,9 +16,10 @@ import pytest
 from progress_service.settings import Settings, SettingsError
 from progress_service.streams.lag import Lag
 from tests.onlooker import Database
+from tests.programs import Log
 from tests.running import SECRET, WAIT_SECONDS_MAX, Running, bearer, ready, watching
 from tests.scraping import Scrape, scrape
-from tests.test_workers import Log, two_workers
+from tests.test_workers import two_workers
 
 if TYPE_CHECKING:
     from tests.postgres import Connection

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from tests.onlooker import Database
+from tests.programs import Log
 from tests.running import WAIT_SECONDS_MAX, Running, bearer, ready, watching
-from tests.test_workers import Log
 
 pytestmark = pytest.mark.anyio
 

@@ -90,6 +90,29 @@ def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.accepted_algorithms == ("RS256", "EdDSA")
 
 
+def test_an_edge_and_a_relay_name_their_nats_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster of NATS servers has several addresses, and any of them may be down."""
+    assert Settings(feed="wal").feed_servers == ()
+    assert Settings(feed="nats://a:4222,tls://b").feed_servers == ("nats://a:4222", "tls://b")
+    monkeypatch.setenv("PROGRESS_NATS", "nats://a:4222, tls://user:pass@b")
+    assert Settings().require_nats() == ("nats://a:4222", "tls://user:pass@b")
+
+
+def test_a_relay_without_nats_and_one_that_hears_a_relay_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both would run, and tell nobody anything."""
+    with pytest.raises(SettingsError, match="PROGRESS_NATS is not set"):
+        Settings().require_nats()
+    monkeypatch.setenv("PROGRESS_NATS", "nats://a")
+    with pytest.raises(SettingsError, match="a relay follows the database"):
+        Settings(feed="nats://a").require_nats()
+
+
+def test_a_password_for_nats_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is refused goes into logs."""
+    monkeypatch.setenv("PROGRESS_NATS", "nats://relay:s3cret@nats.internal:4222/x")
+    assert "s3cret" not in refusal()
+
+
 def test_an_empty_value_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compose files pass on variables that nobody has set."""
     monkeypatch.setenv("PROGRESS_LINGER_SECONDS", "")
@@ -121,7 +144,16 @@ def test_an_empty_value_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None
         ("PROGRESS_TRUSTED_PROXIES", "127.0.0.1,*", "has '*'; it must be addresses or networks"),
         ("PROGRESS_COOKIE_SAMESITE", "off", "one of lax, strict, none (lax unless set)"),
         ("PROGRESS_COOKIE_SECURE", "perhaps", "true or false (false unless set)"),
-        ("PROGRESS_FEED", "nofity", "'nofity'; it must be one of auto, notify, wal, poll (auto unless set)"),
+        (
+            "PROGRESS_FEED",
+            "nofity",
+            "'nofity'; it must be one of auto, notify, wal, poll, or of a relay nats:",
+        ),
+        ("PROGRESS_FEED", "nats://", "must be one of auto, notify"),
+        ("PROGRESS_FEED", "auto,nats://a", "must be one of auto, notify"),
+        ("PROGRESS_NATS", "nats.internal:4222", "it must be nats://host:4222 or tls://host:4222"),
+        ("PROGRESS_NATS", "nats://a:4222/", "it must be nats://host:4222"),
+        ("PROGRESS_NATS_TLS_KEY", "key.pem", "a key needs its certificate"),
         ("PROGRESS_ALLOWED_ORIGINS", "*", "never *"),
         ("PROGRESS_ALLOWED_ORIGINS", "null", "like https://app.example.com"),
         ("PROGRESS_ALLOWED_ORIGINS", "https://a.example,https://b.example/", "'https://b.example/'"),

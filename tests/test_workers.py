@@ -12,28 +12,13 @@ import anyio.lowlevel
 import httpx
 import pytest
 from anyio.abc import Process
-from anyio.streams.text import TextReceiveStream
 
 from progress_service.server import ListenError, address_of, inherited_socket, listening_socket
 from tests.onlooker import Database
+from tests.programs import Log
 from tests.running import SECRET, WAIT_SECONDS_MAX, bearer, until_ready, watching
 
 pytestmark = pytest.mark.anyio
-
-
-class Log:
-    """What a program wrote so far, and a way to wait for more."""
-
-    def __init__(self, process: Process) -> None:
-        assert process.stderr is not None
-        self._more = TextReceiveStream(process.stderr)
-        self.text = ""
-
-    async def until(self, said: str, times: int = 1) -> None:
-        """Wait until it was said so often."""
-        with anyio.fail_after(WAIT_SECONDS_MAX):
-            while self.text.count(said) < times:
-                self.text += await self._more.receive()
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Annotated
@@ -34,7 +34,7 @@ from progress_service.jobs.store import (
 )
 from progress_service.wire import rows
 from progress_service.wire.frames import json_text
-from progress_service.wire.views import JobView, SnapshotView, job_view
+from progress_service.wire.views import JobView, job_view
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Jobs:
         access: Tells who asks.
         store: The rows, seen with the eyes of that user.
         limit: How many commands a user may give.
-        snapshot: All of a user's jobs on the board.
+        snapshot: All of a user's jobs on the board, as JSON; `TimeoutError` where that is far away.
         estimate: How fast a job on the board is, and how long it still takes.
     """
 
@@ -69,7 +69,7 @@ class Jobs:
         store: JobStore,
         *,
         limit: CommandLimit,
-        snapshot: Callable[[str], SnapshotView],
+        snapshot: Callable[[str], Awaitable[bytes]],
         estimate: Callable[[str], Estimate],
     ) -> None:
         self._access = access
@@ -81,7 +81,18 @@ class Jobs:
     async def every(self, request: Request) -> Response:
         """GET /v1/jobs: what a stream would begin with, once."""
         identity = await self._access.identify(request.scope)
-        return json_response(self._snapshot(identity.user_id))
+        try:
+            snapshot = await self._snapshot(identity.user_id)
+        except TimeoutError as error:
+            logger.warning("a request needs the relay: %s", error)
+            raise Problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "The relay is away",
+                "The service cannot reach its relay. Try again in a moment.",
+                slug="relay-away",
+                headers={"Retry-After": "1"},
+            ) from None
+        return _uncached(snapshot)
 
     async def one(self, request: Request) -> Response:
         """GET /v1/jobs/{id}: one job, also one that has left the board."""
@@ -158,8 +169,12 @@ def json_response(
     value: msgspec.Struct, status: int = HTTPStatus.OK, headers: dict[str, str] | None = None
 ) -> Response:
     """A view as an answer that no cache keeps."""
+    return _uncached(json_text(value), status, headers)
+
+
+def _uncached(content: bytes, status: int = HTTPStatus.OK, headers: dict[str, str] | None = None) -> Response:
     headers = {"Cache-Control": "no-store"} | (headers or {})
-    return Response(json_text(value), status, headers, media_type="application/json")
+    return Response(content, status, headers, media_type="application/json")
 
 
 @asynccontextmanager

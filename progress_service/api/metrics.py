@@ -5,12 +5,13 @@ Nothing here is called while frames are sent. The parts of the service count wit
 Python's memory, which `prometheus_client` knows.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.metadata import version
 from math import inf
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -38,9 +39,17 @@ Family = TypeVar("Family", GaugeMetricFamily, CounterMetricFamily)
 
 __all__ = ["Figures", "metrics_application"]
 
-FEED_KINDS = ("notify", "wal", "poll")
+FEED_KINDS = ("notify", "wal", "poll", "nats")
 SNAPSHOT_CAUSES = ("start", "reconnect", "overflow", "truncate", "settled")
 STREAM_LIMITS = ("streams", "streams_per_user", "streams_per_address", "descriptors")
+
+
+class Source(Protocol):
+    """Where changes come from, as far as the figures tell of it."""
+
+    feed_kind: str
+    feed_state: FeedState
+    feed_turns: Counter[FeedState]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,7 +58,8 @@ class Figures(Collector):
 
     Args:
         hub: Has the streams.
-        publisher: Has the board.
+        feed: Where changes come from.
+        publisher: Has the board; None where that is a relay, far away.
         ledger: What the feed has told; None where that cannot be asked.
         reaper: Ends what hangs; None leaves that to another process.
         route: Refuses streams.
@@ -59,7 +69,8 @@ class Figures(Collector):
     """
 
     hub: Hub
-    publisher: Publisher
+    feed: Source
+    publisher: Publisher | None
     ledger: Ledger | None
     reaper: Reaper | None
     route: StreamRoute
@@ -71,7 +82,8 @@ class Figures(Collector):
         """All of them as they are now."""
         yield _gauge("build_info", "The version that runs.", {version("progress-service"): 1}, "version")
         yield from self._streams()
-        yield from self._board()
+        if self.publisher is not None:
+            yield from _of_board(self.publisher)
         yield from self._feed()
         yield from self._requests()
         if self.ledger is not None:
@@ -97,41 +109,13 @@ class Figures(Collector):
         )
         yield _counter("stream_lags", "How often a stream fell behind.", hub.lags)
 
-    def _board(self) -> Iterator[Metric]:
-        publisher = self.publisher
-        yield _gauge("jobs_on_board", "Jobs at work, or finished a moment ago.", len(publisher.board))
-        kinds = {"report": JobReported, "deletion": JobDeleted, "snapshot": SnapshotTaken}
-        facts = {name: publisher.facts[kind] for name, kind in kinds.items()}
-        yield _counter("facts", "Facts that the feed told, news or not.", facts, "kind")
-        yield _counter("changes", "Changes of jobs on the board.", publisher.changes)
-        yield _counter(
-            "changes_watched", "Those of them that somebody watched, to be sent.", publisher.changes_watched
-        )
-        yield _counter(
-            "flushes", "Flushes that these were gathered into, each of one user.", publisher.flushes
-        )
-        yield _histogram(
-            "hear_to_push_seconds",
-            "From when the feed heard a change to the push of its flush, by our clock.",
-            publisher.hear_to_push,
-        )
-        yield _histogram(
-            "write_to_push_seconds",
-            "From a row's updated_at (its write, by the database's clock) to the push of its flush. A "
-            "transaction that stays open after its write counts in full.",
-            publisher.write_to_push,
-        )
-        yield _counter(
-            "illegal_moves", "Changes of status that no worker should make.", publisher.board.illegal_moves
-        )
-
     def _feed(self) -> Iterator[Metric]:
-        publisher = self.publisher
-        states = {state.value: int(state is publisher.feed_state) for state in FeedState}
+        feed = self.feed
+        states = {state.value: int(state is feed.feed_state) for state in FeedState}
         yield _gauge("feed_state", "1 for the state that the feed is in.", states, "state")
-        kinds = {kind: int(kind == publisher.feed_kind) for kind in FEED_KINDS}
+        kinds = {kind: int(kind == feed.feed_kind) for kind in FEED_KINDS}
         yield _gauge("feed_kind", "1 for the way by which changes come.", kinds, "kind")
-        turns = {state.value: publisher.feed_turns[state] for state in FeedState}
+        turns = {state.value: feed.feed_turns[state] for state in FeedState}
         yield _counter("feed_turns", "How often the feed turned to a state.", turns, "state")
 
     def _requests(self) -> Iterator[Metric]:
@@ -141,6 +125,32 @@ class Figures(Collector):
         refused["commands_per_minute"] = self.jobs.limit.refused
         yield _counter("refused", "Requests that were refused for a limit.", refused, "limit")
         yield _gauge("limit", "The limits that are set.", self.limits, "limit")
+
+
+def _of_board(publisher: Publisher) -> Iterator[Metric]:
+    yield _gauge("jobs_on_board", "Jobs at work, or finished a moment ago.", len(publisher.board))
+    kinds = {"report": JobReported, "deletion": JobDeleted, "snapshot": SnapshotTaken}
+    facts = {name: publisher.facts[kind] for name, kind in kinds.items()}
+    yield _counter("facts", "Facts that the feed told, news or not.", facts, "kind")
+    yield _counter("changes", "Changes of jobs on the board.", publisher.changes)
+    yield _counter(
+        "changes_watched", "Those of them that somebody watched, to be sent.", publisher.changes_watched
+    )
+    yield _counter("flushes", "Flushes that these were gathered into, each of one user.", publisher.flushes)
+    yield _histogram(
+        "hear_to_push_seconds",
+        "From when the feed heard a change to the push of its flush, by our clock.",
+        publisher.hear_to_push,
+    )
+    yield _histogram(
+        "write_to_push_seconds",
+        "From a row's updated_at (its write, by the database's clock) to the push of its flush. A "
+        "transaction that stays open after its write counts in full.",
+        publisher.write_to_push,
+    )
+    yield _counter(
+        "illegal_moves", "Changes of status that no worker should make.", publisher.board.illegal_moves
+    )
 
 
 def _told(ledger: Ledger) -> Iterator[Metric]:

@@ -35,7 +35,7 @@ class Operations:
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "Not ready",
-                "The service does not hear PostgreSQL at the moment; its log says why, and it keeps trying.",
+                "The service does not hear of changes at the moment; its log says why, and it keeps trying.",
                 slug="not-ready",
                 headers={"Retry-After": "1"},
                 feed=state,

@@ -36,7 +36,8 @@ NOBODY: frozenset[View] = frozenset()
 
 KEEP_ALIVE = body(frames.KEEP_ALIVE)
 
-Snapshot = Callable[[str, View], bytes]
+Snapshot = Callable[[str, View], bytes | None]
+"""A user's snapshot; None if it has to come from afar, and will be told by `Hub.begin`."""
 
 
 class Hub:
@@ -109,7 +110,7 @@ class Hub:
             part = body(frame)
             due = missed = 0
             for stream in streams:
-                if stream.view is view:
+                if stream.view is view and not stream.is_waiting:
                     due += 1
                     missed += stream.is_behind
                     if (rest := stream.push(part)) is not None:
@@ -118,12 +119,23 @@ class Hub:
             self.frame_bytes += (due - missed) * len(frame)
             self.missed += missed
 
+    def begin(self, user_id: str, frames: Mapping[View, bytes], *, is_for_all: bool) -> None:
+        """Send a user's streams the snapshot of their view: all of them, or those that wait for one."""
+        for view, frame in frames.items():
+            part = body(frame)
+            for stream in self._users.get(user_id, ()):
+                if stream.view is view and (is_for_all or stream.is_waiting):
+                    stream.is_waiting = False
+                    self._push(stream, part)
+
     def push_to_all(self, frame: bytes) -> None:
         """Send every stream the same frame."""
         part = body(frame)
         for streams in self._users.values():
             for stream in streams:
-                self._push(stream, part)
+                # Who waits for a snapshot will find it in there.
+                if not stream.is_waiting:
+                    self._push(stream, part)
 
     def drain(self, reason: str, seconds: float = 0.0) -> None:
         """Begin to end every stream with a `bye` that tells its browser when to come back.
@@ -165,7 +177,11 @@ class Hub:
         self._views[stream.user_id] = self._views.get(stream.user_id, NOBODY) | {stream.view}
         self.streams += 1
         self.opened += 1
-        self._push(stream, body(self._snapshot(stream.user_id, stream.view)))
+        snapshot = self._snapshot(stream.user_id, stream.view)
+        if snapshot is None:
+            stream.is_waiting = True
+        else:
+            self._push(stream, body(snapshot))
         self._keep_alive(stream, self._beat.clock(), is_first=True)
 
     def _forget(self, stream: Stream) -> None:
@@ -215,7 +231,8 @@ class Hub:
                     rest = self._pushed(stream, stream.farewell)
                 elif stream.has_missed:
                     stream.has_missed = False
-                    rest = self._pushed(stream, body(self._missed(stream)))
+                    missed = self._missed(stream)
+                    rest = self._pushed(stream, body(missed)) if missed else None
         except Exception:
             logger.exception("a slow stream broke off", extra={"stream_id": stream.id})
             stream.ending = Ending.BROKEN
@@ -225,7 +242,9 @@ class Hub:
 
     def _missed(self, stream: Stream) -> bytes:
         """What makes up for all that a slow reader missed."""
-        missed = [self._snapshot(stream.user_id, stream.view)]
+        snapshot = self._snapshot(stream.user_id, stream.view)
+        stream.is_waiting = snapshot is None
+        missed = [] if snapshot is None else [snapshot]
         if stream.id in self._named and self._seconds_left(stream) <= EXPIRING_SECONDS:
             missed.append(frames.expiring_event(stream.expires_at, stream.id))
         return frames.flush(missed)

@@ -118,6 +118,11 @@ class Publisher:
         self._eviction_at: Instant | None = None
         self._vigil = Vigil(board, beat, is_watched=self._is_watched, tell=self._tell_of_stall)
 
+    @property
+    def version(self) -> int:
+        """The number of the latest flush, of whichever user."""
+        return self._version
+
     def publish_to(self, audience: Audience) -> None:
         """Name who passes the flushes on."""
         self._audience = audience
@@ -156,6 +161,10 @@ class Publisher:
         now = self._beat.clock()
         jobs = [self._job_view(job, now) for job in self.board.view(user_id)]
         return SnapshotView(jobs, self._totals_view(user_id, now), self.feed_state, self._wall_clock())
+
+    async def snapshot_json(self, user_id: str) -> bytes:
+        """Everything of a user, as a JSON object."""
+        return frames.json_text(self.snapshot_view(user_id))
 
     def estimate(self, job_id: str) -> Estimate:
         """How fast a job is, how long it still takes and whether it hangs."""

@@ -97,7 +97,8 @@ class Stream:
 
     `is_behind` while the socket takes no more. What is pushed in the meantime is not kept, only the fact that
     something was (`has_missed`): a stalled reader costs one frame and two flags, for as long as it stalls.
-    A farewell is kept, since nothing can make up for it.
+    A farewell is kept, since nothing can make up for it. `is_waiting` while its snapshot comes from afar: a
+    flush means nothing to it before that.
 
     Args:
         user_id: Whose it is.
@@ -117,6 +118,7 @@ class Stream:
         "id",
         "is_behind",
         "is_end_due",
+        "is_waiting",
         "user_id",
         "view",
     )
@@ -133,6 +135,7 @@ class Stream:
         self.is_end_due = False
         self.is_behind = False
         self.has_missed = False
+        self.is_waiting = False
         self.farewell: Part | None = None
         self._answer = answer
         # A server's `send` is a coroutine function (ASGI 3), which the type of it does not say.

@@ -85,6 +85,12 @@ def flush(events: Iterable[bytes]) -> bytes:
     return b"".join(events)
 
 
+def data_of(frame: bytes) -> bytes:
+    """The data of a frame's first event, which is JSON of one line."""
+    line = next(line for line in frame.split(b"\n") if line.startswith(b"data: "))
+    return line.removeprefix(b"data: ")
+
+
 def json_text(value: msgspec.Struct) -> bytes:
     """A view as JSON, for answers outside of a stream."""
     return _json.encode(value)
