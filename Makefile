@@ -23,11 +23,14 @@ else
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target tests-in-browser-and-world tests-of-the-rest
 endif
 
+# Two groups that take about as long, one for each core.
+FIRST := tests/browser tests/sim tests/test_loadtest.py tests/test_lost_workers.py tests/test_recipes.py
+
 tests-in-browser-and-world:
-	@$(BIN)/python -m pytest tests/browser tests/sim
+	@$(BIN)/python -m pytest $(FIRST)
 
 tests-of-the-rest:
-	@$(BIN)/python -m pytest tests --ignore tests/browser --ignore tests/sim
+	@$(BIN)/python -m pytest tests $(FIRST:%=--ignore %)
 
 check: $(READY)  ## format, lint, types, layers, and that what is made (client, documents) is current
 	@$(BIN)/ruff format --check .

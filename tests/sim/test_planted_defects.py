@@ -15,7 +15,7 @@ from progress_service.streams.hub import Hub
 from progress_service.streams.stream import Part, Rest, Stream
 from tests.sim.simulation import Failure, failures
 
-SCHEDULES_MAX = 3_000
+SCHEDULES_MAX = 10_000
 """Each defect shows early in what is run with every `make test`; most do within a hundred schedules."""
 
 
