@@ -20,17 +20,20 @@ test: $(READY) browser  ## every test, with a real PostgreSQL and a real Chromiu
 ifdef TESTS
 	@$(BIN)/python -m pytest $(TESTS)
 else
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target tests-in-browser-and-world tests-of-the-rest
+	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target tests-in-browser-and-world tests-of-a-to-f tests-of-the-rest
 endif
 
-# Two groups that take about as long, one for each core.
-FIRST := tests/browser tests/sim tests/test_loadtest.py tests/test_lost_workers.py tests/test_recipes.py
+# Three groups at once: what one waits for, most of the time, is no processor.
+A_TO_F := $(sort $(wildcard tests/test_[a-f]*.py))
 
 tests-in-browser-and-world:
-	@$(BIN)/python -m pytest $(FIRST)
+	@$(BIN)/python -m pytest tests/browser tests/sim
+
+tests-of-a-to-f:
+	@$(BIN)/python -m pytest $(A_TO_F)
 
 tests-of-the-rest:
-	@$(BIN)/python -m pytest tests $(FIRST:%=--ignore %)
+	@$(BIN)/python -m pytest tests --ignore tests/browser --ignore tests/sim $(A_TO_F:%=--ignore %)
 
 check: $(READY)  ## format, lint, types, layers, and that what is made (client, documents) is current
 	@$(BIN)/ruff format --check .
