@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test check client docs load lock browser clean tests-in-browser-and-world tests-of-the-rest
+.PHONY: help demo demo-cluster test check client docs load lock browser clean tests-in-browser-and-world tests-of-a-to-f tests-of-the-rest
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 21
