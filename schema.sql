@@ -130,6 +130,7 @@ ALTER TABLE bulk_enrichment_jobs
     ADD COLUMN IF NOT EXISTS ended_by           text,
     ADD COLUMN IF NOT EXISTS idempotency_key    text,
     ADD COLUMN IF NOT EXISTS idempotency_digest text,
+    ADD COLUMN IF NOT EXISTS told_at            timestamptz,
     ALTER COLUMN id         SET DEFAULT gen_random_uuid(),
     ALTER COLUMN status     SET DEFAULT 'pending',
     ALTER COLUMN progress   SET DEFAULT '{"total": 0, "completed": 0, "failed": 0, "current_batch": 0}',
@@ -156,6 +157,7 @@ COMMENT ON COLUMN bulk_enrichment_jobs.cursor       IS 'Where the next worker go
 COMMENT ON COLUMN bulk_enrichment_jobs.ended_by     IS 'worker, user or reaper; null if it has not ended or nobody said';
 COMMENT ON COLUMN bulk_enrichment_jobs.idempotency_key IS 'The key of the request that made the job; it makes no second';
 COMMENT ON COLUMN bulk_enrichment_jobs.idempotency_digest IS 'What that request asked for, as a hash';
+COMMENT ON COLUMN bulk_enrichment_jobs.told_at      IS 'When listeners last were told of an update; kept by a trigger';
 
 -- Fill in what older rows lack. This is bookkeeping and not news, so no trigger may fire: not the application's own,
 -- which would date every row anew, and not ours. Afterwards each is enabled again the way it was.
@@ -231,103 +233,148 @@ $$;
 -- counts as 0 too: older programs write it before the first batch. A rule must refuse bad input and not stumble over
 -- it, so every cast is preceded by a look at the type.
 --
--- The two longer conditions are PL/pgSQL functions, because PostgreSQL parses a table's conditions again for every
--- statement, but a function only once in a session. Written out in place, they doubled the cost of an UPDATE.
+-- All rules are in one function, and one constraint calls it, because PostgreSQL parses and plans the conditions of a
+-- table again for every statement, but a function only once in a session (docs/decisions/0012). The function gets the
+-- whole row for the same reason. What it says counts as well: once in a transaction, each statement in it that is
+-- reached is made ready to run, at a price for each function and operator. So it loops, and looks at rare things last.
 
-CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_is_count(value jsonb) RETURNS boolean
+-- The names of the rules that the row breaks; null if it keeps them all. If asked to, it raises the first of them, as
+-- PostgreSQL would for a constraint of that name.
+CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_broken_rules(job bulk_enrichment_jobs, raises boolean) RETURNS text[]
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
-BEGIN
-    RETURN CASE jsonb_typeof(value)
-        WHEN 'number' THEN value::numeric BETWEEN 0 AND 9007199254740991 AND value::numeric = trunc(value::numeric)
-        ELSE value IS NULL
-    END;
-END
-$$;
-
--- Whether completed and failed together stay within the total, if that is known. Values that are no numbers are left
--- to the rules that name them.
-CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_counts_fit(progress jsonb) RETURNS boolean
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
-BEGIN
-    RETURN CASE
-        WHEN jsonb_typeof(progress -> 'total') = 'number'
-            AND coalesce(jsonb_typeof(progress -> 'completed'), 'number') = 'number'
-            AND coalesce(jsonb_typeof(progress -> 'failed'), 'number') = 'number'
-        THEN (progress -> 'total')::numeric <= 0 OR (progress -> 'total')::numeric >=
-            coalesce((progress -> 'completed')::numeric, 0) + coalesce((progress -> 'failed')::numeric, 0)
-        ELSE true
-    END;
-END
-$$;
-
--- The rule was stricter once. Its successor has another name.
-ALTER TABLE bulk_enrichment_jobs DROP CONSTRAINT IF EXISTS progress_current_batch_is_a_whole_number;
-
-DO $$
 DECLARE
-    rule record;
+    broken text[] := '{}';
+    key text;
+    value jsonb;
 BEGIN
-    FOR rule IN SELECT * FROM (VALUES
-        ('status_is_known',
-            'status IN (''pending'', ''running'', ''paused'', ''completed'', ''failed'', ''cancelled'')'),
-        ('requested_is_pause_resume_or_cancel',
-            'requested IN (''pause'', ''resume'', ''cancel'')'),
-        ('label_has_at_most_200_characters',
-            'char_length(label) <= 200'),
-        ('lease_lasts_at_most_a_year',
-            'lease_seconds > 0 AND lease_seconds <= 31622400'),
-        ('ended_by_worker_user_or_reaper',
-            'ended_by IN (''worker'', ''user'', ''reaper'')'),
-        ('idempotency_key_has_at_most_200_characters',
-            'char_length(idempotency_key) <= 200'),
-        ('dates_are_finite',
-            'isfinite(created_at) AND isfinite(updated_at) AND isfinite(started_at) AND isfinite(finished_at)'),
-        ('progress_is_an_object',
-            'jsonb_typeof(progress) = ''object'''),
-        ('progress_total_is_a_whole_number',
-            'bulk_enrichment_jobs_is_count(progress -> ''total'')'),
-        ('progress_completed_is_a_whole_number',
-            'bulk_enrichment_jobs_is_count(progress -> ''completed'')'),
-        ('progress_failed_is_a_whole_number',
-            'bulk_enrichment_jobs_is_count(progress -> ''failed'')'),
-        ('progress_current_batch_is_a_whole_number_or_null',
-            'bulk_enrichment_jobs_is_count(nullif(progress -> ''current_batch'', ''null''))'),
-        ('progress_completed_and_failed_fit_in_total',
-            'bulk_enrichment_jobs_counts_fit(progress)')
-    ) AS rules (name, condition)
-    LOOP
-        IF NOT EXISTS (
-            SELECT FROM pg_constraint WHERE conrelid = 'bulk_enrichment_jobs'::regclass AND conname = rule.name
-        ) THEN
-            -- NOT VALID: it binds whatever is written from now on, and leaves what is there alone.
-            EXECUTE format(
-                'ALTER TABLE bulk_enrichment_jobs ADD CONSTRAINT %I CHECK (%s) NOT VALID', rule.name, rule.condition
-            );
+    IF job.status NOT IN ('pending', 'running', 'paused', 'completed', 'failed', 'cancelled') THEN
+        broken := broken || 'status_is_known'::text;
+    END IF;
+    IF char_length(job.label) > 200 THEN
+        broken := broken || 'label_has_at_most_200_characters'::text;
+    END IF;
+    IF NOT (job.lease_seconds > 0 AND job.lease_seconds <= 31622400) THEN
+        broken := broken || 'lease_lasts_at_most_a_year'::text;
+    END IF;
+    IF ARRAY[job.created_at, job.updated_at, job.started_at, job.finished_at] && '{-infinity, infinity}' THEN
+        broken := broken || 'dates_are_finite'::text;
+    END IF;
+
+    IF coalesce(job.requested, job.ended_by, job.idempotency_key) IS NOT NULL THEN
+        IF job.requested NOT IN ('pause', 'resume', 'cancel') THEN
+            broken := broken || 'requested_is_pause_resume_or_cancel'::text;
+        END IF;
+        IF job.ended_by NOT IN ('worker', 'user', 'reaper') THEN
+            broken := broken || 'ended_by_worker_user_or_reaper'::text;
+        END IF;
+        IF char_length(job.idempotency_key) > 200 THEN
+            broken := broken || 'idempotency_key_has_at_most_200_characters'::text;
+        END IF;
+    END IF;
+
+    IF jsonb_typeof(job.progress) <> 'object' THEN
+        broken := broken || 'progress_is_an_object'::text;
+    END IF;
+    FOREACH key IN ARRAY '{total, completed, failed, current_batch}'::text[] LOOP
+        value := job.progress -> key;
+        -- In the order of JSON values, nothing but a number is between two numbers.
+        IF (CASE WHEN value BETWEEN '0' AND '9007199254740991' THEN value::numeric % 1 <> 0
+            ELSE value IS NOT NULL END)
+        THEN
+            IF key <> 'current_batch' THEN
+                broken := broken || format('progress_%s_is_a_whole_number', key);
+            ELSIF value <> 'null' THEN
+                broken := broken || 'progress_current_batch_is_a_whole_number_or_null'::text;
+            END IF;
         END IF;
     END LOOP;
+
+    IF broken = '{}' THEN
+        -- What is there are numbers, then. A total of 0 is not known.
+        IF job.progress -> 'total' > '0' AND (job.progress -> 'total')::numeric <
+            coalesce((job.progress -> 'completed')::numeric, 0) + coalesce((job.progress -> 'failed')::numeric, 0)
+        THEN
+            broken := '{progress_completed_and_failed_fit_in_total}';
+        ELSE
+            RETURN NULL;
+        END IF;
+    END IF;
+    IF raises THEN
+        RAISE EXCEPTION USING ERRCODE = 'check_violation', TABLE = 'bulk_enrichment_jobs', CONSTRAINT = broken[1],
+            MESSAGE = format('new row for relation "bulk_enrichment_jobs" violates check constraint "%s"', broken[1]),
+            DETAIL = format('Failing row contains %s.', left(job::text, 1000));
+    END IF;
+    RETURN broken;
+END
+$$;
+
+-- Older tables have a constraint for each rule.
+ALTER TABLE bulk_enrichment_jobs
+    DROP CONSTRAINT IF EXISTS status_is_known,
+    DROP CONSTRAINT IF EXISTS requested_is_pause_resume_or_cancel,
+    DROP CONSTRAINT IF EXISTS label_has_at_most_200_characters,
+    DROP CONSTRAINT IF EXISTS lease_lasts_at_most_a_year,
+    DROP CONSTRAINT IF EXISTS ended_by_worker_user_or_reaper,
+    DROP CONSTRAINT IF EXISTS idempotency_key_has_at_most_200_characters,
+    DROP CONSTRAINT IF EXISTS dates_are_finite,
+    DROP CONSTRAINT IF EXISTS progress_is_an_object,
+    DROP CONSTRAINT IF EXISTS progress_total_is_a_whole_number,
+    DROP CONSTRAINT IF EXISTS progress_completed_is_a_whole_number,
+    DROP CONSTRAINT IF EXISTS progress_failed_is_a_whole_number,
+    DROP CONSTRAINT IF EXISTS progress_current_batch_is_a_whole_number,
+    DROP CONSTRAINT IF EXISTS progress_current_batch_is_a_whole_number_or_null,
+    DROP CONSTRAINT IF EXISTS progress_completed_and_failed_fit_in_total;
+DROP FUNCTION IF EXISTS bulk_enrichment_jobs_is_count(jsonb), bulk_enrichment_jobs_counts_fit(jsonb);
+
+-- A rule that changes must be checked anew, which PostgreSQL cannot know: it has seen the rows keep what the function
+-- said then. So the constraint's comment has a digest of that.
+DO $$
+DECLARE
+    known constant text := (
+        SELECT obj_description(oid, 'pg_constraint') FROM pg_constraint
+        WHERE conrelid = 'bulk_enrichment_jobs'::regclass AND conname = 'every_rule_is_kept'
+    );
+    current constant text := (
+        SELECT format('The rules of the function bulk_enrichment_jobs_broken_rules, as of %s', md5(prosrc))
+        FROM pg_proc WHERE oid = 'bulk_enrichment_jobs_broken_rules'::regproc
+    );
+BEGIN
+    IF known IS DISTINCT FROM current THEN
+        -- NOT VALID: it binds whatever is written from now on, and leaves what is there alone.
+        ALTER TABLE bulk_enrichment_jobs
+            DROP CONSTRAINT IF EXISTS every_rule_is_kept,
+            ADD CONSTRAINT every_rule_is_kept
+                CHECK (bulk_enrichment_jobs_broken_rules(bulk_enrichment_jobs, true) IS NULL) NOT VALID;
+        EXECUTE format('COMMENT ON CONSTRAINT every_rule_is_kept ON bulk_enrichment_jobs IS %L', current);
+    END IF;
 END
 $$;
 
 -- Then see whether the older rows keep the rules too, and if not, say how many do not.
 DO $$
 DECLARE
+    unproven record;
     rule record;
-    offenders bigint;
 BEGIN
-    FOR rule IN
-        SELECT conname AS name, pg_get_expr(conbin, conrelid) AS condition
+    FOR unproven IN
+        SELECT conname AS name
         FROM pg_constraint
-        WHERE conrelid = 'bulk_enrichment_jobs'::regclass AND contype IN ('c', 'f') AND NOT convalidated
-        ORDER BY conname
+        WHERE conrelid = 'bulk_enrichment_jobs'::regclass AND NOT convalidated
+            AND (conname = 'every_rule_is_kept' OR contype = 'f')
+        ORDER BY contype DESC, conname
     LOOP
         BEGIN
-            EXECUTE format('ALTER TABLE bulk_enrichment_jobs VALIDATE CONSTRAINT %I', rule.name);
+            EXECUTE format('ALTER TABLE bulk_enrichment_jobs VALIDATE CONSTRAINT %I', unproven.name);
         EXCEPTION
             WHEN check_violation THEN
-                EXECUTE format('SELECT count(*) FROM bulk_enrichment_jobs WHERE NOT (%s)', rule.condition)
-                    INTO offenders;
-                RAISE WARNING '% older row(s) of bulk_enrichment_jobs break the rule "%"', offenders, rule.name
-                    USING HINT = 'They were kept, but cannot be shown. Mend them, and apply the schema again.';
+                FOR rule IN
+                    SELECT name, count(*) AS offenders
+                    FROM bulk_enrichment_jobs AS job, unnest(bulk_enrichment_jobs_broken_rules(job, false)) AS name
+                    GROUP BY name ORDER BY name
+                LOOP
+                    RAISE WARNING '% older row(s) of bulk_enrichment_jobs break the rule "%"', rule.offenders, rule.name
+                        USING HINT = 'They were kept, but cannot be shown. Mend them, and apply the schema again.';
+                END LOOP;
             WHEN foreign_key_violation THEN
                 RAISE WARNING 'older rows of bulk_enrichment_jobs belong to users who are not there'
                     USING HINT = 'They were kept. Mend them, and apply the schema again.';
@@ -348,38 +395,77 @@ $$;
 --
 -- Triggers fire in the order of their names, and the application may have its own. "zz" comes after those and sees
 -- what they did.
+--
+-- Here it is also decided which updates are told (section 4): all that people see, but for progress that follows
+-- within the silence after another update was told. told_at is when that was. The silence is no longer than the
+-- time between two writes of our own workers, so that theirs are told always.
+
+CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_silence() RETURNS interval
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT interval '250 ms' $$;
 
 CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_keep_order() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     moment constant timestamptz := clock_timestamp();
 BEGIN
-    IF TG_OP = 'UPDATE' AND NEW.id <> OLD.id THEN
+    IF NEW.status IN ('completed', 'failed', 'cancelled') THEN
+        NEW.finished_at := coalesce(NEW.finished_at, moment);
+    ELSIF NEW.finished_at IS NOT NULL THEN
+        NEW.finished_at := NULL;
+    END IF;
+
+    IF TG_OP = 'INSERT' THEN
+        IF NEW.status = 'running' THEN
+            NEW.started_at := coalesce(NEW.started_at, moment);
+        END IF;
+        NEW.revision := extract(epoch FROM moment) * 1000000;
+        NEW.told_at := NULL;
+        RETURN NEW;
+    END IF;
+
+    IF NEW.id <> OLD.id THEN
         RAISE EXCEPTION 'the id of a job never changes, and this would make % of %', NEW.id, OLD.id
             USING ERRCODE = 'check_violation', TABLE = TG_TABLE_NAME, CONSTRAINT = 'id_never_changes',
                   HINT = 'Insert another job, and delete this one.';
     END IF;
-
-    IF NEW.status = 'running' AND NEW.started_at IS NULL AND (TG_OP = 'INSERT' OR OLD.status <> 'running') THEN
-        NEW.started_at := moment;
+    IF NEW.status = 'running' AND OLD.status <> 'running' THEN
+        NEW.started_at := coalesce(NEW.started_at, moment);
     END IF;
-    NEW.finished_at := CASE WHEN NEW.status IN ('completed', 'failed', 'cancelled')
-        THEN coalesce(NEW.finished_at, moment) END;
 
-    IF TG_OP = 'INSERT' THEN
-        NEW.revision := extract(epoch FROM moment) * 1000000;
-    ELSIF (NEW.label, NEW.status, NEW.requested, NEW.progress, NEW.error, NEW.user_id,
+    -- Progress comes first, since it is what changes most often.
+    IF NEW.progress = OLD.progress
+        AND (NEW.label, NEW.status, NEW.requested, NEW.error, NEW.user_id,
             NEW.created_at, NEW.started_at, NEW.finished_at)
-        IS DISTINCT FROM (OLD.label, OLD.status, OLD.requested, OLD.progress, OLD.error, OLD.user_id,
+        IS NOT DISTINCT FROM (OLD.label, OLD.status, OLD.requested, OLD.error, OLD.user_id,
             OLD.created_at, OLD.started_at, OLD.finished_at)
     THEN
-        NEW.revision := OLD.revision + 1;
-        NEW.updated_at := moment;
-    ELSE
         -- Nothing that people see has changed; it may have been a sign of life.
         NEW.revision := OLD.revision;
         NEW.updated_at := OLD.updated_at;
+        NEW.told_at := OLD.told_at;
+        RETURN NEW;
     END IF;
+
+    NEW.revision := OLD.revision + 1;
+    NEW.updated_at := moment;
+    NEW.told_at := OLD.told_at;
+    IF TG_NARGS > 0 THEN
+        RETURN NEW;  -- Nobody is told of anything.
+    END IF;
+    -- Where a clock was set back there is no silence.
+    IF moment < OLD.told_at + bulk_enrichment_jobs_silence() AND moment >= OLD.told_at THEN
+        IF NEW.finished_at IS NULL
+            AND (NEW.label, NEW.status, NEW.requested, NEW.error, NEW.user_id,
+                NEW.created_at, NEW.started_at, NEW.finished_at)
+            IS NOT DISTINCT FROM (OLD.label, OLD.status, OLD.requested, OLD.error, OLD.user_id,
+                OLD.created_at, OLD.started_at, OLD.finished_at)
+        THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+    NEW.told_at := moment;
+    -- For this transaction, and for who tells of its statements: there is something to be told.
+    PERFORM set_config('progress_service.tells', 'on', true);
     RETURN NEW;
 END
 $$;
@@ -421,8 +507,20 @@ $$;
 --     {"deleted": [{"id", "user_id", "revision"}, ...]}    rows that are gone
 --     {"resync": "truncate"}                               all rows are gone
 --
--- There is one notification for a statement, not one for a row, since each has its price; and as many pieces as it
--- takes, since PostgreSQL allows a payload 7,999 bytes. The function that sends is a trigger function, which nobody
+-- Of a job that gets on quickly, not every step is told: each notification has its price, commits that notify wait for
+-- one another, and no screen shows a hundred steps a second. Once an update of a job is told, those that follow within
+-- the next bulk_enrichment_jobs_silence() and change nothing but its progress are not. Whatever changes more than that,
+-- and whatever befalls a job that has ended, is told at once.
+--
+-- So whoever hears of a job at work has to look at its row again, once its silence is over by the clock of the database:
+-- told_at <= now() - bulk_enrichment_jobs_silence(). If xmax is 0 then, what is seen is all that was written in silence,
+-- because PostgreSQL locks a row, and xmax shows that, before the trigger of section 3 looks at the clock. If it is not,
+-- a transaction may be open that wrote before: look again later, until xmax is 0, or until every transaction is over
+-- that was open at that second look (a lock or a rollback leaves its trace in xmax). The rows of a snapshot are to be
+-- looked at in the same way. docs/decisions/0013 has the reasons.
+--
+-- There is one notification for a statement, not one for a row, for the same reason; and as many pieces as it takes,
+-- since PostgreSQL allows a payload 7,999 bytes. The function that sends is a trigger function, which nobody
 -- can call directly to forge a message. Anyone who can connect to this database can listen to all of it, so give
 -- people tokens and not connections.
 
@@ -443,11 +541,18 @@ BEGIN
             INTO ids, items
             FROM rows_after AS job;
         WHEN 'UPDATE' THEN
-            -- Only rows whose revision was raised. A join would do, were its plan not kept for the session: planned
-            -- for one row, it takes minutes for ten thousand. NOT IN hashes in any case.
+            -- That is asked of section 3 first, since a look at the rows takes twenty times as long.
+            IF current_setting('progress_service.tells', true) IS DISTINCT FROM 'on' THEN
+                RETURN NULL;
+            END IF;
+            -- Only what is to be told (section 3); the status is named lest two moments be the same by chance. A join
+            -- would do, were its plan not kept for the session: planned for one row, it takes minutes for ten
+            -- thousand. NOT IN hashes in any case.
             SELECT array_agg(id), array_agg(bulk_enrichment_job_report(job)::text)
             INTO ids, items
-            FROM rows_after AS job WHERE (id, revision) NOT IN (SELECT id, revision FROM rows_before);
+            FROM rows_after AS job
+            WHERE (id, status, coalesce(told_at, '-infinity'))
+                NOT IN (SELECT id, status, coalesce(told_at, '-infinity') FROM rows_before);
         WHEN 'DELETE' THEN
             SELECT array_agg(id),
                 array_agg(json_build_object('id', id, 'user_id', user_id, 'revision', revision)::text)
@@ -520,6 +625,8 @@ BEGIN
             DROP TRIGGER tell_of_updates    ON bulk_enrichment_jobs;
             DROP TRIGGER tell_of_deletes    ON bulk_enrichment_jobs;
             DROP TRIGGER tell_of_truncation ON bulk_enrichment_jobs;
+            CREATE OR REPLACE TRIGGER zz_keep_order BEFORE INSERT OR UPDATE ON bulk_enrichment_jobs
+                FOR EACH ROW EXECUTE FUNCTION bulk_enrichment_jobs_keep_order('untold');
             -- Whoever listens learns that there will be nothing more to hear.
             PERFORM pg_notify('bulk_enrichment_jobs', '{"resync":"no triggers"}');
             IF current_setting('wal_level') <> 'logical' THEN
@@ -600,7 +707,7 @@ CREATE POLICY people_have_their_own_jobs ON bulk_enrichment_jobs FOR ALL TO auth
 -- This also takes away TRUNCATE, which no policy would stop.
 REVOKE ALL ON bulk_enrichment_jobs FROM PUBLIC, authenticated;
 GRANT SELECT, INSERT, UPDATE, DELETE ON bulk_enrichment_jobs TO authenticated;
-GRANT EXECUTE ON FUNCTION bulk_enrichment_jobs_is_count, bulk_enrichment_jobs_counts_fit,
+GRANT EXECUTE ON FUNCTION bulk_enrichment_jobs_broken_rules, bulk_enrichment_jobs_silence,
     bulk_enrichment_job_report, bulk_enrichment_jobs_reader TO authenticated;
 DO $$
 BEGIN

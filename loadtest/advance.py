@@ -18,6 +18,7 @@ import anyio
 import asyncpg
 
 from loadtest.figures import Figure, figure
+from loadtest.live import live
 from loadtest.report import options, parsed, publish
 from progress_service.embedded import embedded_postgres
 from progress_service.jobs.reporter import Job
@@ -63,9 +64,11 @@ def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
     asked = parsed(_parser(), arguments)
     with (
+        live("advance", 1) as now,
         tempfile.TemporaryDirectory(prefix="advance-") as folder,
         embedded_postgres(Path(folder)) as dsn,
     ):
+        now.step(f"{asked.runs} runs")
         runs = anyio.run(_runs, dsn, asked.calls, asked.runs)
     publish(f"advance, called {asked.calls:,} times", [*_figures(runs, asked.calls)], asked)
     return 0

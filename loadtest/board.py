@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 import psutil
 
 from loadtest.figures import Figure, figure
+from loadtest.live import live
 from loadtest.report import options, parsed, publish
 from loadtest.rows import Script, batches, decoded, heard_at
 from progress_service.core.board import Board
@@ -37,7 +38,11 @@ class WrongAnswerError(Exception):
 def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
     asked = parsed(_parser(), arguments)
-    figures = [*_speed(asked.jobs, asked.facts, asked.runs), *_memory(max(asked.jobs), asked.runs)]
+    with live("board", 2) as now:
+        now.step("facts")
+        figures = [*_speed(asked.jobs, asked.facts, asked.runs)]
+        now.step("memory")
+        figures += _memory(max(asked.jobs), asked.runs)
     publish("The board, on one core", figures, asked)
     return 0
 

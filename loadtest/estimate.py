@@ -14,17 +14,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from rich.console import Console
 from rich.table import Table
 
 from loadtest.countdowns import COUNTDOWNS, as_job
-from loadtest.figures import machine
+from loadtest.figures import Figure, console, figure
 from loadtest.kinds import HELD_OUT, TRAINING, UNLIKE, Kind, traces
 from loadtest.marks import Marks, looks, marks, mean
+from loadtest.report import Line, Plot, options, parsed, publish
 from progress_service.core.estimate import Pace, advanced, begun, estimate
 from progress_service.core.model import Instant, Job
-
-IN_README = True
 
 HELD_OUT_SEED = 1_000
 JITTER_MAX = 1.0
@@ -62,7 +60,7 @@ class _Column:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
-    asked = _parser().parse_args(arguments)
+    asked = parsed(_parser(), arguments)
     fitted, fresh = range(asked.runs), range(HELD_OUT_SEED, HELD_OUT_SEED + asked.runs)
     groups = [
         _group("Fitted on", TRAINING, fitted),
@@ -70,24 +68,21 @@ def main(arguments: Sequence[str]) -> int:
         _group("Held out: other parameters, other seeds", HELD_OUT, fresh),
         _group("Unlike, nothing promised", UNLIKE, fresh, is_promised=False),
     ]
-    # A pipe has no width of its own.
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    screen = console()
     for group in groups:
-        console.print(_kinds(group), "")
+        screen.print(_kinds(group), "")
     promised = [group for group in groups if group.is_promised]
-    console.print(_by_tenth(promised), "", _changes(groups), "", *_verdicts(promised), *_costs(), sep="\n")
-    console.print(", ".join(f"{name} {value}" for name, value in machine().items()), style="dim")
-    if asked.json is not None:
-        asked.json.write_text(json.dumps([asdict(group) for group in groups], indent=1) + "\n")
+    screen.print(_by_tenth(promised), "", _changes(groups), "", *_verdicts(promised), *_costs(), sep="\n")
+    if asked.marks is not None:
+        asked.marks.write_text(json.dumps([asdict(group) for group in groups], indent=1) + "\n")
+    publish("The time left", [*_figures(promised)], asked, plots=[_curve(promised)])
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtest estimate", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = options("estimate", __doc__)
     parser.add_argument("--runs", type=int, default=20, help="runs of each kind of work")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the marks of every run there too")
+    parser.add_argument("--marks", type=Path, metavar="FILE", help="write the marks of every run there")
     return parser
 
 
@@ -172,6 +167,27 @@ def _verdicts(groups: Sequence[Group]) -> Iterator[str]:
         covered = mean(group.means(OURS, lambda run: run.covered).values()) or 0.0
         text = f"truths in the 80 % range, {group.title.lower()}: {covered:.1%}"
         yield _verdict(text, is_met=COVERED_MIN <= covered <= COVERED_MAX)
+
+
+def _figures(groups: Sequence[Group]) -> Iterator[Figure]:
+    """What the verdicts are about, of each way to tell the time left."""
+    for name in COUNTDOWNS:
+        error = max(_worst(group.means(name, lambda run: run.error).values()) for group in groups)
+        yield figure(f"{name}: error on the worst kind", "%", [100 * error])
+        jitter = max(_worst(group.means(name, lambda run: run.jitter).values()) for group in groups)
+        limit = JITTER_MAX if name == OURS else None
+        yield figure(f"{name}: jitter on the worst kind", "s/s", [jitter], at_most=limit)
+
+
+def _curve(groups: Sequence[Group]) -> Plot:
+    lines = []
+    for name in COUNTDOWNS:
+        runs = [run for group in groups for of in group.runs.values() for run in of[name]]
+        errors = [mean(run.errors[tenth] for run in runs) for tenth in range(10)]
+        lines.append(
+            Line(name, [(n + 1, 100 * error) for n, error in enumerate(errors) if error is not None])
+        )
+    return Plot("tenths", "Error of the time left", "tenth of the run", "%", lines)
 
 
 def _verdict(text: str, *, is_met: bool) -> str:

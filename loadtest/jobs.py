@@ -22,6 +22,7 @@ import anyio
 import jwt
 
 from loadtest.figures import Figure, figure
+from loadtest.live import live
 from loadtest.page import Page
 from loadtest.postgres import connected
 from loadtest.process import served
@@ -66,10 +67,12 @@ class WrongAnswerError(Exception):
 def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
     asked = parsed(_parser(), arguments)
-    figures = [
-        *_loading(asked.jobs, asked.runs),
-        *_flushes([size for size in asked.sizes if size >= asked.changes], asked.changes, asked.runs),
-    ]
+    sizes = [size for size in asked.sizes if size >= asked.changes]
+    with live("jobs", 2) as now:
+        now.step("services that start")
+        figures = [*_loading(asked.jobs, asked.runs)]
+        now.step("flushes")
+        figures += _flushes(sizes, asked.changes, asked.runs)
     publish(f"{asked.jobs:,} jobs at work", figures, asked)
     return 0
 

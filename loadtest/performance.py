@@ -52,10 +52,11 @@ OF_OTHERS = ("written", "UPDATE and commit")
 HEAD = """\
 # Performance
 
-`make load` wrote this page on {date}, from the reports of the programs named below; nothing on it is written
-by hand. Figures are medians, of three runs or more where a goal is set. What is compared took turns in one
-run. Each program checks what it receives, and a wrong answer ends it with an error, however fast it came.
-Bold is what missed its goal. More about the programs is in [loadtest/README.md](../loadtest/README.md).
+`make load` wrote this page on {date}, from the reports of the programs named below; nothing on it is
+written by hand. Figures are medians, of three runs or more where a goal is set. What is compared took turns
+in one run. Each program checks what it receives, and a wrong answer ends it with an error, however fast it
+came. Bold is what missed its goal. More about how it is measured is in
+[loadtest/README.md](../loadtest/README.md).
 
 The machine: {machine}. Other programs may have run on it.
 """
@@ -171,7 +172,7 @@ def _section(report: Report, date: str) -> Iterator[str]:
     """A program's part of the page, with its pictures, which are copied beside the other ones."""
     yield f"## {report.title}"
     yield _description(report.program)
-    yield f"    {report.command}"
+    yield f"```sh\n{report.command}\n```"
     yield figures_table(report.figures)
     yield "\n".join(f"- {note}" for note in report.notes)
     PICTURES.mkdir(parents=True, exist_ok=True)

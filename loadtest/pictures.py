@@ -6,8 +6,9 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from loadtest.figures import Figure, shown
 from loadtest.report import Plot
@@ -43,20 +44,31 @@ def draw_plot(plot: Plot, path: Path) -> None:
         if plot.is_log_y:
             axes.set_yscale("log")
         else:
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.1 * max(y for line in plot.lines for _, y in line.points) or 1)
         axes.set(title=plot.title, xlabel=plot.x, ylabel=plot.y)
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(FuncFormatter(lambda value, _: shown(value)))
+        _label(axes.xaxis, is_log=plot.is_log_x)
+        _label(axes.yaxis, is_log=plot.is_log_y)
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
+        canvas.legend(frameon=False, loc="outside right upper")
         _tidy(axes)
         canvas.savefig(path, format="svg", metadata=NO_METADATA)
 
 
+def _label(axis: Axis, *, is_log: bool) -> None:
+    """Write numbers as people do, also along a logarithmic axis of less than a decade."""
+    if is_log:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: shown(value)))
+
+
 def draw_figures(title: str, figures: Sequence[Figure], path: Path) -> None:
-    """Draw a bar for each figure, those of one unit side by side, with the span of its runs and its goal."""
-    groups: dict[str, list[Figure]] = {}
+    """Draw a bar for each figure, by unit and quantity, with the span of its runs and its goal."""
+    places: dict[str, int] = {}
     for each in figures:
+        places.setdefault(_quantity(each), len(places))
+    groups: dict[str, list[Figure]] = {}
+    for each in sorted(figures, key=lambda each: places[_quantity(each)]):
         groups.setdefault(each.unit, []).append(each)
     with mpl.rc_context(STYLE):
         height = BAR_INCHES * len(figures) + 0.7 * len(groups) + 0.4
@@ -81,11 +93,16 @@ def _draw_group(axes: Axes, unit: str, group: Sequence[Figure]) -> None:
         axes.text(max(each.median, each.high, goal or 0), place, note, va="center", fontsize=8)
     axes.set_yticks(range(len(group)), [each.name for each in group])
     axes.invert_yaxis()
-    axes.margins(x=0.25)
+    axes.margins(x=0.25, y=0.01)
     axes.set_xlim(left=min(0.0, *(each.low for each in group)))
     axes.set_xlabel(unit)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(value)))
     _tidy(axes)
+
+
+def _quantity(each: Figure) -> str:
+    """What was measured, of whomever: it comes after the colon."""
+    return each.name.rpartition(": ")[2]
 
 
 def _colors(group: Sequence[Figure]) -> Mapping[str, str]:

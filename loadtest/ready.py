@@ -22,6 +22,7 @@ import asyncpg
 import jwt
 
 from loadtest.figures import Figure, figure
+from loadtest.live import live
 from loadtest.page import Page, Probe
 from loadtest.report import options, parsed, publish
 from progress_service.embedded import embedded_postgres
@@ -71,9 +72,11 @@ def main(arguments: Sequence[str]) -> int:
     asked = parsed(_parser(), arguments)
     tally = Tally(asked.times)
     with (
+        live("ready", 1) as now,
         tempfile.TemporaryDirectory(prefix="ready-") as folder,
         embedded_postgres(Path(folder), settings=HASTY) as dsn,
     ):
+        now.step(f"{asked.times:,} services start")
         anyio.run(_try_all, dsn, tally, asked.at_once, backend_options={"use_uvloop": True})
     publish(f"A write right after /readyz, {asked.times:,} times", _figures(tally), asked)
     return int(tally.missed + tally.early_missed > 0)

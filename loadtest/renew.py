@@ -15,6 +15,7 @@ import httpx
 import jwt
 
 from loadtest.figures import Figure, figure
+from loadtest.live import live
 from loadtest.process import allow_files, cores, pin, served
 from loadtest.report import options, parsed, publish
 from loadtest.served import SECRET, USER_ID
@@ -39,7 +40,8 @@ def main(arguments: Sequence[str]) -> int:
     allow_files(asked.streams)
     own, other = cores()
     pin(0, own)
-    with served("ours", other) as server:
+    with live("renew", 1) as now, served("ours", other) as server:
+        now.step(f"{asked.seconds:g} s")
         address = f"http://127.0.0.1:{server.port}"
         streams, sent = asyncio.run(_watched(address, asked, lambda: server.send(1)))
     figures = [*_figures(streams, sent)]

@@ -26,9 +26,10 @@ SNAPSHOTS_MAX = 1
 ALL_CORES = cores()
 JOBS_EACH = 3
 # A snapshot of everybody's jobs, which ours takes, or of one person's; not what is looked for by the clock.
+# One that is fetched piece by piece is one.
 ASKED = re.compile(
-    r"SELECT bulk_enrichment_job_report\(job\) FROM"
-    r"|FROM bulk_enrichment_jobs\b(?:(?!LOG:).){0,300}?\buser_id = \$1",
+    r"LOG:  (?:statement|execute (?!fetch from )[^:]*):\s+SELECT"
+    r"(?: bulk_enrichment_job_report\(job\) FROM|(?:(?!LOG:).){0,300}?\buser_id = \$1)",
     re.DOTALL,
 )
 

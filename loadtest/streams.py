@@ -43,6 +43,8 @@ class Stage:
     streams: int
     bytes_per_stream: float
     opens_per_second: float
+    cpu_seconds: float
+    """Of the service, to open one."""
     reader_share: float
 
 
@@ -112,13 +114,15 @@ def _run(
             crowd.read(SETTLED_SECONDS)
             warm = usage(processes).bytes
             for count in counts:
+                used = usage(processes).seconds
                 began, busy, before = time.monotonic(), time.process_time(), len(crowd.streams)
                 crowd.open(range(before, count), heed=partial(_tell, now, count))
                 seconds = time.monotonic() - began
                 share = (time.process_time() - busy) / seconds
+                cpu = (usage(processes).seconds - used) / (count - before)
                 crowd.read(SETTLED_SECONDS)
                 size = (usage(processes).bytes - warm) / (count - WARM_STREAMS)
-                stages.append(Stage(count, size, (count - before) / seconds, share))
+                stages.append(Stage(count, size, (count - before) / seconds, cpu, share))
     return stages
 
 
@@ -149,6 +153,8 @@ def _figures(runs: Runs) -> Iterator[Figure]:
             sizes = [100 * ours.bytes_per_stream / theirs.bytes_per_stream for ours, theirs in pairs]
             goal = PLAIN_BYTES_PERCENT_MAX if is_goal else None
             yield figure(f"{OURS} / {name}: memory of a stream", "%", sizes, at_most=goal)
+            costs = [100 * ours.cpu_seconds / theirs.cpu_seconds for ours, theirs in pairs]
+            yield figure(f"{OURS} / {name}: CPU to open one", "%", costs)
             speeds = [100 * ours.opens_per_second / theirs.opens_per_second for ours, theirs in pairs]
             goal = PLAIN_OPENS_PERCENT_MIN if is_goal else None
             yield figure(f"{OURS} / {name}: opened", "%", speeds, at_least=goal)

@@ -175,7 +175,7 @@ class Settings(BaseSettings):
     """What the log leaves out: all below this. debug has a line for each request and each stream."""
 
     feed: _Feed = "auto"
-    """How changes come: auto is notify if that works, wal the log, poll a look a second, nats:// a relay."""
+    """How changes come: auto is notify if it works; wal is the log, poll a look a second, nats:// a relay."""
 
     nats: _NatsAddresses = ()
     """The NATS by which a relay tells its edges, nats://host:4222 or tls://host:4222; several with commas."""

@@ -47,6 +47,11 @@ class Listener:
                 self._news = anyio.Event()
                 await self._news.wait()
 
+    async def until_more(self) -> None:
+        """Wait for the feed to tell anything more."""
+        told = len(self.told)
+        await self.until(lambda: len(self.told) > told)
+
     async def job(self, job_id: UUID, **expected: object) -> Job:
         """Wait until the board has the job, with these attributes."""
 

@@ -56,3 +56,47 @@ async def test_an_entry_wakes_a_beat_that_sleeps_for_longer() -> None:
         with anyio.fail_after(10):
             await done.wait()
         tasks.cancel_scope.cancel()
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long a beat wanted to sleep, each time; it sleeps until it is nudged."""
+    slept: list[float] = []
+
+    def move_on_after(delay: float) -> anyio.CancelScope:
+        slept.append(delay)
+        return anyio.CancelScope()
+
+    monkeypatch.setattr("progress_service.streams.beat.anyio.move_on_after", move_on_after)
+    return slept
+
+
+async def test_what_is_due_at_nearly_the_same_moment_shares_a_wake(slept: list[float]) -> None:
+    """Else a thousand users' flushes a second are a thousand timers, each dearer than what it is for."""
+    clock = VirtualClock()
+    beat = Beat(clock)
+    ran: list[float] = []
+    for seconds in (1.0, 1.001, 1.004, 1.1):
+        beat.at(Instant(clock.now + seconds), lambda _, seconds=seconds: ran.append(seconds))  # type: ignore[misc]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(beat.run)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    (delay,) = slept
+    beat.run_due(clock.advance(delay))
+    assert ran == [1.0, 1.001, 1.004]
+
+
+@pytest.mark.parametrize("seconds", [0.0001, 0.001, 0.0123, 5.0])
+async def test_a_beat_sleeps_for_whole_milliseconds(seconds: float, slept: list[float]) -> None:
+    """The timers of uvloop have no finer ones: the rest of one would be spent in setting them again."""
+    clock = VirtualClock()
+    beat = Beat(clock)
+    beat.at(Instant(clock.now + seconds), lambda _: None)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(beat.run)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    (delay,) = slept
+    assert delay >= seconds - 1e-5
+    assert 1_000 * delay == pytest.approx(round(1_000 * delay), abs=0.002)

@@ -11,7 +11,7 @@ import pytest
 
 from progress_service.jobs import history
 from progress_service.jobs.store import BECOME_USER
-from tests.postgres import connected, new_user, until_someone_waits_for_a_lock
+from tests.postgres import before_the_rules, connected, new_user, until_someone_waits_for_a_lock
 from tests.running import bearer, ready, watching
 
 if TYPE_CHECKING:
@@ -329,14 +329,9 @@ async def test_an_older_row_that_breaks_a_rule_is_no_failure_of_ours(dsn: str) -
     """It was kept by the upgrade and cannot be written; who asks should read why."""
     async with ready(dsn) as service, connected(dsn) as worker:
         ada = await new_user(worker)
-        rule = "label_has_at_most_200_characters"
-        await worker.execute(f"ALTER TABLE bulk_enrichment_jobs DROP CONSTRAINT {rule}")
-        job_id = await new_job(worker, ada)
-        await worker.execute("UPDATE bulk_enrichment_jobs SET label = repeat('x', 201)")
-        await worker.execute(
-            f"ALTER TABLE bulk_enrichment_jobs "
-            f"ADD CONSTRAINT {rule} CHECK (char_length(label) <= 200) NOT VALID"
-        )
+        async with before_the_rules(worker):
+            job_id = await new_job(worker, ada)
+            await worker.execute("UPDATE bulk_enrichment_jobs SET label = repeat('x', 201)")
         answer = await service.http.post(f"/v1/jobs/{job_id}/pause", headers=bearer(ada))
         problem: dict[str, Any] = answer.json()
         assert (answer.status_code, problem["detail"]) == (409, "label has at most 200 characters")

@@ -19,7 +19,7 @@ from progress_service.doctor import address, hearing
 from progress_service.doctor.finding import Finding, Verdict
 from progress_service.doctor.rounds import rounds
 from progress_service.jobs.schema import apply_schema, schema_text
-from tests.postgres import connected, new_user
+from tests.postgres import before_the_rules, connected, new_user
 from tests.running import SECRET, ready, running
 from tests.running import token as token_for
 
@@ -76,8 +76,8 @@ FAULTS = {
         "triggers",
         "ALTER TABLE bulk_enrichment_jobs ENABLE TRIGGER tell_of_updates;",
     ),
-    "rule is missing": (
-        "ALTER TABLE bulk_enrichment_jobs DROP CONSTRAINT progress_is_an_object",
+    "rules are missing": (
+        "ALTER TABLE bulk_enrichment_jobs DROP CONSTRAINT every_rule_is_kept",
         "rules",
         APPLY,
     ),
@@ -124,13 +124,22 @@ async def test_a_fault_is_named_and_its_remedy_mends_it(
         assert after is None or after.verdict is Verdict.WELL
 
 
+async def test_rules_that_older_rows_break_are_named(dsn: str) -> None:
+    """One constraint stands for all of them, and its name would tell nobody what to mend."""
+    async with connected(dsn) as connection:
+        await connection.execute(NEW_JOB, await new_user(connection))
+        async with before_the_rules(connection):
+            await connection.execute("UPDATE bulk_enrichment_jobs SET status = 'done', progress = '[]'")
+        found = (await examined(dsn))["rules"]
+    assert found.verdict is Verdict.NOTE
+    assert "older rows break progress_is_an_object, status_is_known," in found.said
+
+
 async def test_a_row_that_cannot_be_shown_is_named(dsn: str) -> None:
     """Its owner sees no bar at all, and wonders."""
     async with connected(dsn) as connection:
         job_id = await connection.fetchval(NEW_JOB, await new_user(connection))
-        await connection.execute(
-            "ALTER TABLE bulk_enrichment_jobs DROP CONSTRAINT progress_total_is_a_whole_number"
-        )
+        await connection.execute("ALTER TABLE bulk_enrichment_jobs DROP CONSTRAINT every_rule_is_kept")
         await connection.execute('UPDATE bulk_enrichment_jobs SET progress = \'{"total": "many"}\'')
         found = (await examined(dsn))["rows"]
     assert found.verdict is Verdict.WRONG

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from progress_service.jobs.history import PAGE
-from tests.postgres import connected, new_user
+from tests.postgres import before_the_rules, connected, new_user
 from tests.running import bearer, ready
 
 if TYPE_CHECKING:
@@ -135,18 +135,15 @@ async def test_only_finished_jobs_of_ones_own_are_there(dsn: str) -> None:
 
 async def test_an_older_row_that_cannot_be_shown_hides_no_other(dsn: str) -> None:
     """The upgrade keeps such rows; one of them must not cost a user all of their history."""
-    rule = "progress_total_is_a_whole_number"
     async with ready(dsn) as service, connected(dsn) as worker:
         ada = await new_user(worker)
-        await worker.execute(
-            f"ALTER TABLE bulk_enrichment_jobs DROP CONSTRAINT {rule}, DROP CONSTRAINT dates_are_finite"
-        )
         kept = [str(await new_job(worker, ada, created_at=NOON + timedelta(days=day))) for day in range(4)]
-        for number, change in enumerate(("progress = '{\"total\": -1}'", "created_at = '-infinity'")):
-            await worker.execute(
-                f"UPDATE bulk_enrichment_jobs SET {change} WHERE id = $1",  # noqa: S608
-                UUID(kept[number + 1]),
-            )
+        async with before_the_rules(worker):
+            for number, change in enumerate(("progress = '{\"total\": -1}'", "created_at = '-infinity'")):
+                await worker.execute(
+                    f"UPDATE bulk_enrichment_jobs SET {change} WHERE id = $1",  # noqa: S608
+                    UUID(kept[number + 1]),
+                )
         first = await page(service.http, ada, limit=2)
         second = await page(service.http, ada, limit=2, before=first["next"])
         assert [entry["id"] for entry in first["jobs"] + second["jobs"]] == [kept[3], kept[0]]

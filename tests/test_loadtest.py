@@ -18,6 +18,7 @@ SLOW = ["slow", "--stalled", "20", "--readers", "3", "--frames", "20", "--runs",
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["estimate", "--runs", "1"], "rich: error on the worst kind"),
         (["advance", "--calls", "20000", "--runs", "1"], "most UPDATEs in any one second"),
         (["board", "--jobs", "200", "--facts", "2000", "--runs", "1"], "apply, 200 jobs"),
         (

@@ -16,7 +16,7 @@ import pytest
 from progress_service.jobs import reaper as module
 from progress_service.jobs.reaper import Reaper
 from progress_service.jobs.schema import apply_schema, schema_text
-from tests.postgres import connected, listening, new_user
+from tests.postgres import before_the_rules, connected, listening, new_user
 from tests.running import ready, watching
 
 if TYPE_CHECKING:
@@ -227,19 +227,14 @@ async def test_a_row_that_cannot_be_written_holds_nobody_up(
     dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An older row may break a rule, or an application's table refer to it; the others must end anyway."""
-    rule = "label_has_at_most_200_characters"
     async with connected(dsn) as worker, listening(dsn) as listener:
         ada = await new_user(worker)
         jobs = [await new_job(worker, ada) for _ in range(5)]
-        await worker.execute(f"ALTER TABLE bulk_enrichment_jobs DROP CONSTRAINT {rule}")
-        await worker.execute(
-            "UPDATE bulk_enrichment_jobs SET label = repeat('x', 201) WHERE id = $1", jobs[2]
-        )
-        await worker.execute(
-            "ALTER TABLE bulk_enrichment_jobs "
-            f"ADD CONSTRAINT {rule} CHECK (char_length(label) <= 200) NOT VALID;"
-            "CREATE TABLE results (job uuid REFERENCES bulk_enrichment_jobs)"
-        )
+        async with before_the_rules(worker):
+            await worker.execute(
+                "UPDATE bulk_enrichment_jobs SET label = repeat('x', 201) WHERE id = $1", jobs[2]
+            )
+        await worker.execute("CREATE TABLE results (job uuid REFERENCES bulk_enrichment_jobs)")
         async with reaping(dsn):
             await until_ended(listener, *jobs[:2], *jobs[3:])
             later = await new_job(worker, ada)

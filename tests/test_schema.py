@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
+import anyio
 import asyncpg
 import pytest
 
+from progress_service.embedded.server import programs_folder
 from progress_service.jobs.schema import SchemaError, apply_schema, schema_text
 from tests.catalog import catalog
 from tests.postgres import connected, listening, new_user
@@ -62,6 +64,21 @@ OLDER_SHAPES: Mapping[str, str] = {
         ALTER TABLE bulk_enrichment_jobs DROP COLUMN given_up;
     """,
 }
+EARLIER_RULES = (
+    "status_is_known",
+    "requested_is_pause_resume_or_cancel",
+    "label_has_at_most_200_characters",
+    "lease_lasts_at_most_a_year",
+    "ended_by_worker_user_or_reaper",
+    "idempotency_key_has_at_most_200_characters",
+    "dates_are_finite",
+    "progress_is_an_object",
+    "progress_total_is_a_whole_number",
+    "progress_completed_is_a_whole_number",
+    "progress_failed_is_a_whole_number",
+    "progress_current_batch_is_a_whole_number_or_null",
+    "progress_completed_and_failed_fit_in_total",
+)
 OLDER_ROW = """
     INSERT INTO bulk_enrichment_jobs (id, user_id, status, progress, created_at, updated_at)
     VALUES ($1, $2, $3, $4, '2024-02-29 12:00:00.5', '2024-02-29 13:30:00.25')
@@ -112,6 +129,22 @@ async def test_a_database_that_is_not_there_is_one_clear_error(dsn: str, words: 
     """`progress-service schema --apply` is often the first thing that anyone types."""
     with pytest.raises(SchemaError, match=words):
         await apply_schema(dsn, SCHEMA)
+
+
+async def test_a_dump_can_be_restored(each_dsn: str, each_empty_dsn: str) -> None:
+    """A constraint on whole rows needs a function of the table's own type: backups must find an order."""
+    async with connected(each_dsn) as connection, connected(each_empty_dsn) as restored:
+        await connection.execute(
+            "INSERT INTO bulk_enrichment_jobs (user_id) VALUES ($1)", await new_user(connection)
+        )
+        programs = programs_folder(connection.get_server_version().major)
+        dump = await anyio.run_process([str(programs / "pg_dump"), each_dsn])
+        await anyio.run_process(
+            [str(programs / "psql"), "-v", "ON_ERROR_STOP=1", each_empty_dsn], input=dump.stdout
+        )
+        assert await catalog(restored) == await catalog(connection)
+        assert await restored.fetchval("SELECT count(*) FROM bulk_enrichment_jobs") == 1
+        assert await apply_schema(each_empty_dsn, SCHEMA) == []
 
 
 async def test_several_may_apply_it_at_once(each_empty_dsn: str) -> None:
@@ -222,6 +255,43 @@ async def test_older_rows_that_break_a_rule_are_kept_and_counted(each_empty_dsn:
         )
         assert await apply_schema(each_empty_dsn, SCHEMA) == []
         assert await connection.fetchval("SELECT bool_and(convalidated) FROM pg_constraint")
+
+
+async def test_a_constraint_for_each_rule_makes_way(each_dsn: str) -> None:
+    """That is how tables of an earlier release have them, and it made an UPDATE several times dearer."""
+    async with connected(each_dsn) as connection:
+        new = await catalog(connection)
+        await connection.execute("ALTER TABLE bulk_enrichment_jobs DROP CONSTRAINT every_rule_is_kept")
+        for name in EARLIER_RULES:
+            await connection.execute(
+                f"ALTER TABLE bulk_enrichment_jobs ADD CONSTRAINT {name} CHECK (id IS NOT NULL)"
+            )
+        assert await apply_schema(each_dsn, SCHEMA) == []
+        assert await catalog(connection) == new
+
+
+async def test_a_rule_that_has_changed_is_checked_anew(each_dsn: str) -> None:
+    """PostgreSQL takes a constraint for proven, whatever its function says since."""
+    async with connected(each_dsn) as connection:
+        lenient = await connection.fetchval(
+            "SELECT replace(pg_get_functiondef('bulk_enrichment_jobs_broken_rules'::regproc), '200', '300')"
+        )
+        await connection.execute(lenient)
+        # What an earlier release, whose rules these were, would have said.
+        await connection.execute(
+            "COMMENT ON CONSTRAINT every_rule_is_kept ON bulk_enrichment_jobs IS 'as of an earlier release'"
+        )
+        await connection.execute(
+            "INSERT INTO bulk_enrichment_jobs (user_id, label) VALUES ($1, $2)",
+            await new_user(connection),
+            "x" * 300,
+        )
+        (remark,) = await apply_schema(each_dsn, SCHEMA)
+        assert remark.startswith(
+            '1 older row(s) of bulk_enrichment_jobs break the rule "label_has_at_most_200'
+        )
+        await connection.execute("UPDATE bulk_enrichment_jobs SET label = 'short'")
+        assert await apply_schema(each_dsn, SCHEMA) == []
 
 
 async def test_older_rows_of_nobody_are_kept(each_empty_dsn: str) -> None:

@@ -161,7 +161,9 @@ async def test_a_row_is_sent_up_to_the_last_byte_that_fits(each_dsn: str) -> Non
         told_as = set()
         for length in range(room, room + 100):
             await connection.execute(
-                "UPDATE bulk_enrichment_jobs SET progress = jsonb_build_object('note', repeat('x', $1))",
+                "UPDATE bulk_enrichment_jobs SET progress = jsonb_build_object('note', repeat('x', $1)), "
+                # Mere progress would not be told each time.
+                "status = CASE status WHEN 'running' THEN 'paused' ELSE 'running' END",
                 length,
             )
             (payload,) = await listener.payloads()

@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import psutil
-
 from loadtest.peers.peer import PROGRAMS, Running, pinned
 from loadtest.peers.piped import get, piped, stop
 from loadtest.reader import Look
@@ -116,11 +114,7 @@ def bridged(
             try:
                 _await(process, port)
                 with _bridge(port, way, core, dsn) as bridge:
-                    of_server = [
-                        process.pid,
-                        *(child.pid for child in psutil.Process(process.pid).children()),
-                    ]
-                    running = Bridged(port, way, [*of_server, *bridge])
+                    running = Bridged(port, way, [process.pid, *bridge])
                     try:
                         yield running
                     finally:

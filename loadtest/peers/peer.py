@@ -45,7 +45,7 @@ class Running(ABC):
     Args:
         port: Where it listens, on 127.0.0.1.
         look: How its streams look.
-        processes: Each process that belongs to it.
+        processes: Those that belong to it; so do their children, whenever they come.
     """
 
     def __init__(self, port: int, look: Look, processes: Sequence[int]) -> None:
@@ -102,9 +102,10 @@ class Peer(ABC):
 
 
 def usage(processes: Sequence[int]) -> Usage:
-    """What these processes have used so far."""
+    """What these processes and their children have used so far."""
     memory, seconds = 0, 0.0
-    for process in map(psutil.Process, processes):
+    parents = [psutil.Process(process) for process in processes]
+    for process in [*parents, *(child for parent in parents for child in parent.children(recursive=True))]:
         full = process.memory_full_info()
         memory += getattr(full, "pss", full.rss)
         seconds += _seconds(process)

@@ -84,6 +84,8 @@ class Session:
         self.feed = feed
         self.ledger = feed.ledger
         self.connection = connection
+        # Jobs of the last snapshot that may have changed, or may yet change, without being told.
+        self.unsettled: Sequence[str] = ()
         self._accept = accept
         # What calls for the next snapshot.
         self.cause = "start" if feed.ledger.live_at is None else "reconnect"
@@ -109,9 +111,12 @@ class Session:
         asked_at = self.now()
         reach, patience = self.ledger.snapshot_seconds(), patience_seconds(self.ledger.failures)
         reports: list[JobReported] = []
+        unsettled: list[str] = []
         async with aclosing(pieces(self.connection, SNAPSHOT, reach, patience)) as coming:
             async for piece in coming:
                 reports += self.ledger.readable([row[0] for row in piece], asked_at)
+                unsettled += [row[1] for row in piece if row[1] is not None]
+        self.unsettled = unsettled
         snapshot = SnapshotTaken(tuple(reports), asked_at)
         self.ledger.note([snapshot])
         self.ledger.note_snapshot(self.cause)

@@ -1,9 +1,10 @@
 """The feed that stands on LISTEN and NOTIFY: the default, for any PostgreSQL from 15 on.
 
 A session listens *first*, takes a snapshot *then*, and is live once a marker that it sent to itself has come
-back: everything committed before the marker is then either in the snapshot or among what was heard. The
-connection is the feed's own and is never pooled, since LISTEN belongs to a session (PostgreSQL manual,
-NOTIFY). A second one, `feeds/canary`, sees that the first hears others and not only itself.
+back: everything committed before the marker is then either in the snapshot or among what was heard, or it
+was written in silence and is looked for (`feeds/looks`). The connection is the feed's own and is never
+pooled, since LISTEN belongs to a session (PostgreSQL manual, NOTIFY). A second one, `feeds/canary`, sees that
+the first hears others and not only itself.
 """
 
 import logging
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
-from progress_service.core.events import Fact, FeedState
+from progress_service.core.events import Fact, FeedState, JobReported
+from progress_service.core.model import Instant
 from progress_service.feeds.canary import Canary
 from progress_service.feeds.companion import run_beside
 from progress_service.feeds.database import (
@@ -24,12 +26,14 @@ from progress_service.feeds.database import (
     TELLING_TRIGGERS,
     Pooling,
     connected,
+    look_again,
     look_up,
     pooling,
 )
 from progress_service.feeds.feed import Accept, UnfitError
 from progress_service.feeds.following import FollowingFeed, Session
 from progress_service.feeds.intake import Intake, IntakeOverflowError
+from progress_service.feeds.looks import LOOKS_AT_ONCE_MAX, Looks
 from progress_service.wire import rows
 
 if TYPE_CHECKING:
@@ -72,6 +76,7 @@ class _Session(Session):
         super().__init__(feed, connection, accept)
         self._intake = Intake(PAYLOADS_MAX)
         self._expected: dict[str, anyio.Event] = {}
+        self._looks = Looks()
         self._canary = Canary(
             self,
             expect=self._expect,
@@ -101,7 +106,7 @@ class _Session(Session):
             self.ledger.resyncs += 1
 
     def _expect(self, marker: str) -> anyio.Event:
-        """The event that this marker is heard, and with it everything that was sent before."""
+        """The event that this marker is heard, and with it everything that was committed before."""
         return self._expected.setdefault(marker, anyio.Event())
 
     async def _require_triggers(self) -> None:
@@ -114,8 +119,11 @@ class _Session(Session):
     async def _catch_up(self) -> None:
         """Take a snapshot, and hear everything up to a marker that was sent after it."""
         self._intake.clear()
+        self._looks.clear()
         await self._require_triggers()
         told: list[Fact] = [await self.snapshot()]
+        for job_id in self.unsettled:
+            self._looks.heard(job_id, self.now())
         marker = secrets.token_hex(8)
         has_come = self._expect(marker)
         await self._send(marker)
@@ -130,13 +138,17 @@ class _Session(Session):
     async def _keep_up(self) -> None:
         """Tell what comes. A session that hears nothing for a while speaks to itself, to know that it can."""
         is_answer_due = False
+        silent_at = self.now() + PULSE_SECONDS
         while True:
-            heard = await self._hear(REPLY_SECONDS_MAX if is_answer_due else PULSE_SECONDS)
+            heard = await self._hear(max(0.0, min(silent_at, self._looks.next_at) - self.now()))
             self.pass_on(await self._facts(heard))
-            if not heard and is_answer_due:
-                raise SessionSilentError("the session no longer hears its own notifications")
-            is_answer_due = not heard
-            if is_answer_due:
+            self.pass_on(await self._looked_again(self._looks.due(self.now())))
+            if heard:
+                is_answer_due, silent_at = False, self.now() + PULSE_SECONDS
+            elif self.now() >= silent_at:
+                if is_answer_due:
+                    raise SessionSilentError("the session no longer hears its own notifications")
+                is_answer_due, silent_at = True, self.now() + REPLY_SECONDS_MAX
                 await self._send(secrets.token_hex(8))
             self.ledger.went_live()
 
@@ -161,14 +173,54 @@ class _Session(Session):
         facts: list[Fact] = []
         at = self.now()
         for notification in heard:
-            facts += self.ledger.readable(notification.reported, at)
+            facts += self._reports(notification.reported, at)
             facts += [rows.job_deleted(row, at) for row in notification.deleted]
             if notification.fetch:
                 found = await look_up(self.connection, [str(job_id) for job_id in notification.fetch])
-                facts += self.reports(found, at)
+                facts += self._reports([report for _, report in found.values()], self.now())
         self.ledger.note(facts)
-        # Only now is everything told, or about to be, that was sent before a marker.
+        if any(notification.marker in self._expected for notification in heard):
+            # Who waits for a marker wants to know all that was committed before it, told or not.
+            facts += await self._looked_again(self._looks.all())
+        # Only now is everything told, or about to be, that was committed before a marker.
         for notification in heard:
             if (event := self._expected.pop(notification.marker, None)) is not None:
                 event.set()
         return facts
+
+    def _reports(self, told: Sequence[str | msgspec.Raw], at: Instant) -> list[JobReported]:
+        """What rows say; each that is at work may say more in silence."""
+        reports, malformed = rows.jobs_reported(told, at)
+        for report in reports:
+            if report.job.status.is_finished:
+                self._looks.forget([report.job.id])
+            else:
+                self._looks.heard(report.job.id, at)
+        for row in malformed:
+            self.ledger.note_malformed(row)
+            # It may be mended in silence.
+            self._looks.heard(row.id, at)
+        return reports
+
+    async def _looked_again(self, job_ids: Sequence[str]) -> list[Fact]:
+        """What was written to these jobs in silence. It is written down, and has to be passed on at once."""
+        facts: list[Fact] = []
+        for first in range(0, len(job_ids), LOOKS_AT_ONCE_MAX):
+            piece = job_ids[first : first + LOOKS_AT_ONCE_MAX]
+            # Anyone may notify of whatever they like to call an id.
+            known = {job_id: self.ledger.revision(job_id) for job_id in piece if rows.is_id(job_id)}
+            sights = await look_again(self.connection, known)
+            at = self.now()
+            for job_id in piece:
+                self._looks.seen(job_id, sights.get(job_id), at)
+            news = self.ledger.readable([sight.report for sight in sights.values() if sight.report], at)
+            self.ledger.note(news)
+            facts += news
+        return facts
+
+    def tell(self, facts: Sequence[Fact]) -> None:
+        """Write facts down and pass them on; a job that had to be healed may have changed again since."""
+        super().tell(facts)
+        for fact in facts:
+            if isinstance(fact, JobReported):
+                self._looks.heard(fact.job.id, fact.at)

@@ -169,6 +169,15 @@ def job_written(
         return MalformedRow(columns.get("id") or "unknown", str(error))
 
 
+def is_id(text: str) -> bool:
+    """Whether PostgreSQL would take *text* for the id of a job."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
 def job_deleted(row: DeletedRow, at: Instant) -> JobDeleted:
     """The fact that a row was deleted. A row that belonged to nobody was never shown to anybody."""
     return JobDeleted(row.id, row.user_id or "", row.revision, at)

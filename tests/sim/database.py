@@ -2,11 +2,14 @@
 
 A statement takes effect in two moves, as there: it is *made* (the triggers run by the clock of now, the row
 is locked) and *committed* (others see it, listeners are told). Its dates are an hour off the service's.
+
+Silence is measured by a clock that is never set back. In truth that can begin a silence once more, after the
+service has looked: what is then written is left to the comparison once a minute, which nothing here makes.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -19,14 +22,22 @@ from tests.sim.session import Session
 
 BIRTH = datetime(2026, 11, 23, 19, tzinfo=UTC)
 LONG = "a label that stands for a row too long to be sent"
+SILENCE_SECONDS = 0.25
+"""As in schema.sql: so long after an update was told, mere progress is not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What one statement does to one row: from `before` (None: inserted) to `after` (None: deleted)."""
+    """What one statement does to one row: from `before` (None: inserted) to `after` (None: deleted).
+
+    `told_at` is when the row was last told, then, and `number` its transaction's.
+    """
 
     before: Row | None
     after: Row | None
+    number: int
+    told_at: float | None = None
+    is_silent: bool = False
 
     @property
     def id(self) -> str:
@@ -60,7 +71,14 @@ class Database:
         self.inaccuracy_seconds = 0.0
         self.channel_seconds = 0.0
         self.overtaken_seconds: float | None = None
+        # What was committed in silence and not been told since: the revision, and when.
+        self.hushed: dict[str, tuple[Revision, float]] = {}
         self._locked: set[str] = set()
+        # Rows whose latest version somebody has locked or written to, be it in vain.
+        self._touched: set[str] = set()
+        self._told_at: dict[str, float | None] = {}
+        self._next_number = 1
+        self._open: set[int] = set()
         self._sessions: list[Session] = []
         self._clock_seconds = 0.0
         self._loop = loop
@@ -77,7 +95,7 @@ class Database:
         revision = max(microseconds, self.deleted.get(job_id, 0) + 1)
         progress: dict[str, object] = {"total": 10, "completed": 0, "failed": 0}
         row = Row(job_id, user_id, status, revision, now, now, progress)
-        return self._lock(Statement(None, _dated(row, None, now)))
+        return self._lock(Statement(None, _dated(row, None, now), self._next_number))
 
     def update(self, job_id: str, **changes: object) -> Statement | None:
         """Change a row; with no changes it is a mere sign of life."""
@@ -86,23 +104,37 @@ class Database:
             return None
         now = self.now()
         after = _dated(replace(before, **changes), before, now)
+        told_at, is_silent = self._told_at[job_id], False
         if after != before:
+            is_silent = (
+                replace(after, progress=before.progress) == before
+                and after.finished_at is None
+                and told_at is not None
+                and self._loop.time() < told_at + SILENCE_SECONDS
+            )
+            told_at = told_at if is_silent else self._loop.time()
             after = replace(after, revision=before.revision + 1, updated_at=now)
-        return self._lock(Statement(before, after))
+        return self._lock(Statement(before, after, self._next_number, told_at, is_silent))
 
     def delete(self, job_id: str) -> Statement | None:
         """Take a row away."""
         before = self.rows.get(job_id)
         if before is None or job_id in self._locked:
             return None
-        return self._lock(Statement(before, None))
+        return self._lock(Statement(before, None, self._next_number))
 
     def commit(self, statements: Sequence[Statement]) -> None:
         """Let everyone see it, and tell it: a notification for each statement."""
         payloads = [(made.id, payload) for made in statements if (payload := self._payload(made))]
         for made in statements:
-            self._locked.discard(made.id)
+            self._unlock(made)
+            self._touched.discard(made.id)
+            if made.is_silent and made.after is not None:
+                self.hushed[made.id] = made.after.revision, self._loop.time()
+            elif made.before != made.after:
+                self.hushed.pop(made.id, None)
             if made.after is not None:
+                self._told_at[made.id] = made.told_at
                 self.rows[made.id] = made.after
                 self.history[made.id, made.after.revision] = made.after
                 self.owners[made.id].add(made.after.user_id)
@@ -115,7 +147,7 @@ class Database:
     def roll_back(self, statements: Sequence[Statement]) -> None:
         """Let nobody ever see it."""
         for made in statements:
-            self._locked.discard(made.id)
+            self._unlock(made)
 
     def truncate(self) -> None:
         """Take all rows away, unless someone has one locked."""
@@ -123,6 +155,7 @@ class Database:
             for row in self.rows.values():
                 self.deleted[row.id] = row.revision
             self.rows.clear()
+            self.hushed.clear()
             self.notified('{"resync":"truncate"}')
 
     # What may befall the connections.
@@ -176,11 +209,11 @@ class Database:
         """Its own date."""
         return BIRTH + timedelta(seconds=self._loop.time() + self._clock_seconds)
 
-    def snapshot(self, seconds: float) -> list[tuple[str]]:
-        """The rows at work, and those that finished less than *seconds* ago."""
+    def snapshot(self, seconds: float) -> list[tuple[str, str | None]]:
+        """The rows at work, and those that finished less than *seconds* ago; which of them may say more."""
         since = self.now() - timedelta(seconds=seconds)
         return [
-            (self._report(row),)
+            (self._report(row), row.id if any(self._hiding(row)) else None)
             for row in self.rows.values()
             if row.finished_at is None or row.finished_at > since
         ]
@@ -189,6 +222,17 @@ class Database:
         """The rows of these ids."""
         rows = [self.rows[job_id] for job_id in ids if job_id in self.rows]
         return [(row.id, row.revision, self._report(row)) for row in rows]
+
+    def seen_again(self, known: Iterable[tuple[str, Revision]]) -> list[tuple[object, ...]]:
+        """Of rows that are known as of some revision, what a second look shows."""
+        oldest_open = min(self._open, default=self._next_number)
+        found: list[tuple[object, ...]] = []
+        for job_id, revision in known:
+            row = self.rows.get(job_id)
+            if row is not None and (row.revision > revision or any(self._hiding(row))):
+                report = self._report(row) if row.revision > revision else None
+                found.append((job_id, report, *self._hiding(row), oldest_open, self._next_number))
+        return found
 
     def promise(self) -> None:
         """Remember what is visible now."""
@@ -202,7 +246,20 @@ class Database:
 
     def _lock(self, made: Statement) -> Statement:
         self._locked.add(made.id)
+        self._touched.add(made.id)
+        self._open.add(made.number)
+        self._next_number += 1
         return made
+
+    def _unlock(self, made: Statement) -> None:
+        self._locked.discard(made.id)
+        self._open.discard(made.number)
+
+    def _hiding(self, row: Row) -> tuple[bool, bool]:
+        """Whether the row's silence may last, and whether somebody may have written to it in silence."""
+        told_at = self._told_at[row.id]
+        is_young = told_at is not None and self._loop.time() < told_at + SILENCE_SECONDS
+        return is_young, told_at is not None and row.id in self._touched
 
     def _tell(self, job_id: str, payload: str) -> None:
         seconds, self.overtaken_seconds = self.overtaken_seconds, None
@@ -220,7 +277,7 @@ class Database:
             assert before is not None
             gone = {"id": before.id, "user_id": before.user_id, "revision": before.revision}
             return msgspec.json.encode({"deleted": [gone]}).decode()
-        if before is not None and before.revision == after.revision:
+        if made.is_silent or (before is not None and before.revision == after.revision):
             return ""
         if after.label == LONG:
             return msgspec.json.encode({"fetch": [after.id]}).decode()

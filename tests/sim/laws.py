@@ -26,7 +26,7 @@ from progress_service.core.board import TOMBSTONES_MAX
 from progress_service.core.events import Fact, FeedState, FeedTurned, JobDeleted, JobReported, SnapshotTaken
 from progress_service.core.model import FINISHED, Revision, percentage
 from progress_service.feeds.intake import Intake
-from progress_service.streams.beat import Beat
+from progress_service.streams.beat import LATE_SECONDS_MAX, Beat
 from progress_service.streams.hub import EXPIRING_SECONDS
 from progress_service.streams.publisher import Publisher
 from progress_service.wire.frames import View
@@ -37,6 +37,8 @@ from tests.sim.response import Socket, Told
 
 TOKEN_SECONDS_LATE_MAX = 1.0
 HEARTBEAT_SECONDS = 4.0
+# Timers count whole milliseconds.
+CLOCK_TICK_SECONDS = 0.001
 ENTRIES_PER_STREAM_MAX, ENTRIES_PER_JOB_MAX = 3, 2
 SUMS = ("active", "total", "completed", "failed", "percentage")
 
@@ -229,7 +231,7 @@ class Laws:
         if len(self._board._tombstones) > len(self._board._burials) > TOMBSTONES_MAX:
             self.fault("limits", f"{len(self._board._burials)} tombstones")
         for user_id, interval in self._publisher._intervals.items():
-            if interval.ends_at < self._beat.clock():
+            if interval.ends_at + LATE_SECONDS_MAX + CLOCK_TICK_SECONDS < self._beat.clock():
                 self.fault("limits", f"the interval after a flush of {user_id} does not end")
         for socket in self.sockets:
             if socket.sends_waiting > 1:

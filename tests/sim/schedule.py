@@ -81,6 +81,11 @@ SOMETIMES: tuple[Kind, ...] = (
         World.move_in_long_transaction,
         lambda c: (c.job(), c.choice(STATUSES), c.choice((0.25, 12.0)), c.random() < 0.8),
     ),
+    (
+        3,
+        World.work_in_long_transaction,
+        lambda c: (c.job(), c.choice((0.25, 12.0)), c.random() < 0.8),
+    ),
     (2, World.burst, lambda c: (c.job(), c.choice((2, 10)))),
     (4, World.overtake, lambda c: (c.choice((1 / 64, 0.25, 2.0)),)),
     (4, World.repeat, lambda c: (c.choice((0.0, 0.25, 2.0, 7.0)),)),
@@ -105,6 +110,8 @@ STORIES: tuple[tuple[tuple[float, ...], frozenset[Callable[..., None]]], ...] = 
     (HASTY, frozenset({World.work_steadily, World.reload, World.delete})),
     (MIXED, frozenset({World.open_with_short_token, World.slow_down, World.stall})),
     (MIXED, frozenset({World.delay_answers, World.burst, World.overtake, World.truncate})),
+    (HASTY, frozenset({World.work_in_long_transaction, World.rename})),
+    (MIXED, frozenset({World.work_steadily, World.delay_answers, World.cut})),
 )
 """Pauses, and what is known to be dangerous together. To this come others by chance."""
 OTHERS_MAX = 8

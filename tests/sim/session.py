@@ -26,11 +26,11 @@ PIECE_ROWS = 2
 class Cursor:
     """What is left of a snapshot."""
 
-    def __init__(self, session: "Session", rows: Sequence[tuple[str]]) -> None:
+    def __init__(self, session: "Session", rows: Sequence[tuple[str, str | None]]) -> None:
         self._session = session
         self._rows = rows
 
-    async def fetch(self, count: int, *, timeout: float) -> Sequence[tuple[str]]:  # noqa: ASYNC109 - asyncpg's.
+    async def fetch(self, count: int, *, timeout: float) -> Sequence[tuple[str, str | None]]:  # noqa: ASYNC109 - asyncpg's.
         """The next rows, or none."""
         piece, self._rows = self._rows[: min(count, PIECE_ROWS)], self._rows[min(count, PIECE_ROWS) :]
         return await self._session.fetched(piece, timeout)
@@ -66,14 +66,19 @@ class Session:
         self,
         query: str,
         argument: object = None,
+        second: object = None,
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - asyncpg's.
     ) -> Sequence[tuple[object, ...]]:
         """The answer to a feed's question."""
         if query == queries.LISTENING:
             return await self._asked(lambda: [(queries.CHANNEL,)] if self._hear else [], timeout)
-        assert query == queries.LOOK_UP, query
         assert isinstance(argument, list)
+        if query == queries.LOOK_AGAIN:
+            assert isinstance(second, list)
+            known = list(zip(argument, second, strict=True))
+            return await self._asked(lambda: self._database.seen_again(known), timeout)
+        assert query == queries.LOOK_UP, query
         return await self._asked(lambda: self._database.found(argument), timeout)
 
     @asynccontextmanager
@@ -101,7 +106,11 @@ class Session:
         assert channel == queries.CHANNEL, channel
         await self._asked(lambda: self._database.notified(payload), timeout)
 
-    async def fetched(self, rows: Sequence[tuple[str]], timeout: float) -> Sequence[tuple[str]]:  # noqa: ASYNC109 - asyncpg's.
+    async def fetched(
+        self,
+        rows: Sequence[tuple[str, str | None]],
+        timeout: float,  # noqa: ASYNC109 - asyncpg's.
+    ) -> Sequence[tuple[str, str | None]]:
         """A cursor's next rows; when there are none, what is visible by now is what a feed has to know."""
         answer = await self._asked(lambda: rows, timeout)
         if not answer:

@@ -25,6 +25,7 @@ from progress_service.core.events import Fact, FeedState, FeedTurned, JobDeleted
 from progress_service.core.model import Instant, Status
 from progress_service.feeds.database import PATIENCE_SECONDS_MAX
 from progress_service.feeds.intake import Intake
+from progress_service.feeds.looks import PAUSE_SECONDS_MAX
 from progress_service.feeds.notify import NotifyFeed
 from progress_service.streams.beat import Beat
 from progress_service.streams.hub import Hub
@@ -58,6 +59,8 @@ TOKEN_SECONDS = 3_600.0
 
 RECOVERY_SECONDS_MAX = PATIENCE_SECONDS_MAX + 20.0
 """So long after the last fault everything works again: a half-open connection is noticed at last."""
+HUSHED_SECONDS_MAX = PAUSE_SECONDS_MAX + 0.5
+"""So long after its commit everything is known that was written in silence."""
 QUIET_SECONDS = 11.0
 """So long after the last change nothing more is expected: jobs have left, and what hangs was told to hang."""
 
@@ -170,6 +173,16 @@ class World:
     def move_in_long_transaction(self, job: int, status: Status, seconds: float, is_kept: bool) -> None:
         """Move a job, and commit that later or never."""
         made = self.database.update(JOBS[job], status=status)
+        if made is not None:
+            end = self.database.commit if is_kept else self.database.roll_back
+            self._loop.call_later(seconds, end, [made])
+
+    def work_in_long_transaction(self, job: int, seconds: float, is_kept: bool) -> None:
+        """Get on with a job by one item, and commit that later or never."""
+        row = self.database.rows.get(JOBS[job])
+        if row is None:
+            return
+        made = self.database.update(JOBS[job], progress={**row.progress, "batch_at": self._loop.time()})
         if made is not None:
             end = self.database.commit if is_kept else self.database.roll_back
             self._loop.call_later(seconds, end, [made])
@@ -289,8 +302,17 @@ class World:
     def _is_settled(self) -> bool:
         return (
             self.database.is_quiet
+            and not self._is_hushed()
             and self._publisher.feed_state is FeedState.LIVE
             and all(browser.socket is None or browser.socket.is_reading for browser in self._browsers)
+        )
+
+    def _is_hushed(self) -> bool:
+        """Whether the service has yet to find what was written in silence, and has time left for it."""
+        since = self._loop.time() - HUSHED_SECONDS_MAX
+        return any(
+            committed_at > since and self._feed.ledger.revision(job_id) < revision
+            for job_id, (revision, committed_at) in self.database.hushed.items()
         )
 
     def _accept(self, told: Sequence[Fact | FeedTurned]) -> None:
