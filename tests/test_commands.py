@@ -265,7 +265,7 @@ async def test_without_our_checks_the_database_still_refuses(dsn: str, statement
         for user_id, found in ((grace, 0), (ada, 1)):
             transaction = connection.transaction()
             await transaction.start()
-            await connection.execute(BECOME_USER, json.dumps({"sub": str(user_id)}))
+            await connection.execute(BECOME_USER, json.dumps({"sub": str(user_id)}), "10000")
             assert len(await connection.fetch(statement)) == found
             await transaction.rollback()
 
