@@ -29,7 +29,7 @@ JOBS_EACH = 3
 # One that is fetched piece by piece is one.
 ASKED = re.compile(
     r"LOG:  (?:statement|execute (?!fetch from )[^:]*):\s+SELECT"
-    r"(?: bulk_enrichment_job_report\(job\) FROM|(?:(?!LOG:).){0,300}?\buser_id = \$1)",
+    r"(?: bulk_enrichment_job_report\(job\)(?:,| FROM)|(?:(?!LOG:).){0,300}?\buser_id = \$1)",
     re.DOTALL,
 )
 
