@@ -5,7 +5,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test check client docs load lock browser clean tests-in-browser-and-world tests-of-the-first-half tests-of-the-rest
+.PHONY: help demo demo-cluster test check client docs load lock browser clean \
+	tests-in-browser-and-world tests-of-the-first-half tests-of-measuring tests-of-the-rest
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 21
@@ -20,11 +21,12 @@ test: $(READY) browser  ## every test, with a real PostgreSQL and a real Chromiu
 ifdef TESTS
 	@$(BIN)/python -m pytest $(TESTS)
 else
-	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target tests-in-browser-and-world tests-of-the-first-half tests-of-the-rest
+	@$(MAKE) --no-print-directory --jobs 4 --output-sync=target \
+		tests-in-browser-and-world tests-of-the-first-half tests-of-measuring tests-of-the-rest
 endif
 
-# Three groups at once: what one waits for, most of the time, is no processor.
-FIRST_HALF := $(sort $(wildcard tests/test_[a-f]*.py) tests/test_loadtest.py)
+# Four groups at once: what one waits for, most of the time, is no processor.
+FIRST_HALF := $(sort $(wildcard tests/test_[a-f]*.py))
 
 tests-in-browser-and-world:
 	@$(BIN)/python -m pytest tests/browser tests/sim
@@ -32,8 +34,12 @@ tests-in-browser-and-world:
 tests-of-the-first-half:
 	@$(BIN)/python -m pytest $(FIRST_HALF)
 
+tests-of-measuring:
+	@$(BIN)/python -m pytest tests/test_loadtest.py
+
 tests-of-the-rest:
-	@$(BIN)/python -m pytest tests --ignore tests/browser --ignore tests/sim $(FIRST_HALF:%=--ignore %)
+	@$(BIN)/python -m pytest tests --ignore tests/browser --ignore tests/sim --ignore tests/test_loadtest.py \
+		$(FIRST_HALF:%=--ignore %)
 
 check: $(READY)  ## format, lint, types, layers, and that what is made (client, documents) is current
 	@$(BIN)/ruff format --check .

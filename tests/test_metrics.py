@@ -72,7 +72,7 @@ async def test_frames_and_bytes_are_those_that_were_sent(database: Database) -> 
         flushes = text.count(b"event: totals")
         assert found("flushes_total") == flushes
         assert found("frames_total") == flushes + 1
-        # An insertion and three updates, of which a quick one may be told by the next; nothing changed unseen.
+        # An insertion and three updates, of which a quick one may be told by the next.
         assert 2 <= found("facts_total", kind="report") <= 4
         assert 2 <= found("changes_total") == found("changes_watched_total") <= 4
         assert found("jobs_on_board") == found("jobs_active") == 1
