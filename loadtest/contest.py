@@ -5,15 +5,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
+from loadtest.live import Live
 from loadtest.peers import Peer, peers
 from loadtest.peers.peer import pinned
 from loadtest.process import served
 from loadtest.reader import OURS as OUR_LOOK
-from loadtest.reader import Look
+from loadtest.reader import Look, Silence, WrongAnswerError
 from loadtest.scene import person_id, stream_request
 from loadtest.writers import BARE, ROW
 from progress_service.jobs.schema import schema_text
+
+T = TypeVar("T")
 
 OURS, OURS_BY_LOG = "ours", "ours-wal"
 PATH = "/v1/stream"
@@ -49,7 +53,12 @@ class Contestant:
 
 @contextmanager
 def _ours(feed: str, dsn: str, core: Sequence[int]) -> Iterator[Serving]:
-    settings = {"DATABASE_URL": dsn, "PROGRESS_FEED": feed}
+    settings = {
+        "DATABASE_URL": dsn,
+        "PROGRESS_FEED": feed,
+        # All who watch live on one machine, which no real crowd does.
+        "PROGRESS_STREAMS_PER_ADDRESS_MAX": "1000000",
+    }
     with pinned(core), served("database", settings=settings) as server:
         yield Serving(server.port, [server.process_id], partial(stream_request, PATH), OUR_LOOK)
 
@@ -87,8 +96,31 @@ def add_options(parser: argparse.ArgumentParser, *, default: Sequence[str] | Non
     parser.add_argument("--peers", nargs="*", choices=others, default=default, metavar="NAME", help=text)
 
 
-def taking_part(names: Sequence[str] | None) -> tuple[Sequence[Contestant], Sequence[str]]:
+def taking_part(names: Sequence[str] | None) -> tuple[Sequence[Contestant], list[str]]:
     """Ours and those of *names*, or everybody if that is None, and a note about each that cannot be here."""
     asked = [each for name, each in contestants().items() if names is None or name in (OURS, *names)]
     absent = [f"{each.name} is absent: {each.absent}." for each in asked if each.absent]
     return [each for each in asked if not each.absent], absent
+
+
+def take_turns(
+    chosen: Sequence[Contestant], rounds: int, run: Callable[[Contestant], T], notes: list[str], now: Live
+) -> dict[str, list[T]]:
+    """What *run* measures of each, round by round. A wrong answer of ours is an error.
+
+    A peer that gives one takes no further part, and *notes* say so: the others' figures are none the worse.
+    """
+    runs: dict[str, list[T]] = {each.name: [] for each in chosen}
+    for number in range(rounds):
+        for each in chosen:
+            if each.name not in runs:
+                continue
+            now.step(f"{each.name}, run {number + 1}")
+            try:
+                runs[each.name].append(run(each))
+            except (WrongAnswerError, Silence) as error:
+                if each.name.startswith(OURS):
+                    raise
+                notes.append(f"{each.name} is left out: {error}.")
+                del runs[each.name]
+    return runs

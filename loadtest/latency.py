@@ -6,13 +6,14 @@ PostgreSQL takes of its writers on this machine, the table says how many UPDATEs
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
-from loadtest.contest import add_options, taking_part
+from loadtest.contest import Contestant, add_options, take_turns, taking_part
 from loadtest.figures import Figure, figure
-from loadtest.live import live
+from loadtest.live import Live, live
 from loadtest.process import allow_files
 from loadtest.report import Line, Plot, options, parsed, publish
-from loadtest.scene import People, world
+from loadtest.scene import People, World, world
 from loadtest.traffic import Load, Run, quantile, run
 
 QUANTILES = ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9"))
@@ -28,14 +29,14 @@ def main(arguments: Sequence[str]) -> int:
     loads = {rate: Load(people, rate, asked.writers, asked.seconds) for rate in asked.rates}
     allow_files(2 * asked.users)
     chosen, notes = taking_part(asked.peers)
-    runs: dict[str, dict[float, list[Run]]] = {each.name: {rate: [] for rate in loads} for each in chosen}
+    runs: dict[str, dict[float, Sequence[Run]]] = {}
     with live("latency", asked.runs * len(chosen) * len(loads)) as now, world() as there:
         databases = {each.name: there.database(each.name, each.schema) for each in chosen}
-        for _ in range(asked.runs):
-            for rate, load in loads.items():
-                for each in chosen:
-                    now.step(f"{each.name}, {rate:,.0f} UPDATE/s")
-                    runs[each.name][rate].append(run(there, each, databases[each.name], load, now))
+        for rate, load in loads.items():
+            measure = partial(_measure, there, databases, load, now)
+            for name, taken in take_turns(chosen, asked.runs, measure, notes, now).items():
+                runs.setdefault(name, {})[rate] = taken
+            chosen = [each for each in chosen if rate in runs.get(each.name, {})]
     title = f"From UPDATE to frame, {asked.users:,} people, {asked.writers} writers"
     publish(title, [*_figures(runs)], asked, plots=[*_curves(runs)], notes=notes)
     return 0
@@ -51,6 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, default=3, help="runs of each; the median counts")
     add_options(parser)
     return parser
+
+
+def _measure(
+    there: World, databases: Mapping[str, str], load: Load, now: Live, contestant: Contestant
+) -> Run:
+    now.say(f"{load.per_second:,.0f} UPDATE/s")
+    return run(there, contestant, databases[contestant.name], load, now)
 
 
 def _figures(runs: Runs) -> Iterator[Figure]:

@@ -3,7 +3,8 @@
 Each stream is another person's, with three running jobs. First all connections are reset, as a broken network
 does, and opened again in the same moment. Then the service is started anew, and all come as soon as it
 listens. Snapshots that are asked of the database meanwhile are counted in PostgreSQL's own log of statements:
-a service that asks for one for each who comes back only moves the storm.
+a service that asks for one for each who comes back only moves the storm. Who is cut off once more on the way
+back tries again, as browsers do, and is counted.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from loadtest.contest import OURS, Contestant, add_options, taking_part
+from loadtest.contest import OURS, Contestant, add_options, take_turns, taking_part
 from loadtest.crowd import Crowd
 from loadtest.figures import Figure, figure
 from loadtest.live import Live, live
@@ -41,6 +42,7 @@ class Run:
     opened_seconds: float
     back_seconds: float
     asked: int
+    retries: int
     start_seconds: float
     back_after_start_seconds: float
     asked_after_start: int
@@ -52,7 +54,6 @@ def main(arguments: Sequence[str]) -> int:
     asked = parsed(_parser(), arguments)
     allow_files(asked.streams)
     chosen, notes = taking_part(asked.peers)
-    runs: dict[str, list[Run]] = {each.name: [] for each in chosen}
     people = People(asked.streams, JOBS_EACH)
     own, _ = ALL_CORES
     with live("storm", asked.runs * len(chosen)) as now, world(log_statement="all") as there:
@@ -60,10 +61,9 @@ def main(arguments: Sequence[str]) -> int:
         databases = {each.name: there.database(each.name, each.schema) for each in chosen}
         for dsn in databases.values():
             populate(dsn, people)
-        for number in range(asked.runs):
-            for each in chosen:
-                now.step(f"{each.name}, run {number + 1}")
-                runs[each.name].append(_run(there, each, databases[each.name], people, now))
+        runs = take_turns(
+            chosen, asked.runs, lambda each: _run(there, each, databases[each.name], people, now), notes, now
+        )
     title = f"{asked.streams:,} streams of as many people come back at once"
     publish(title, [*_figures(runs)], asked, notes=notes)
     return 0
@@ -88,10 +88,11 @@ def _run(world: World, contestant: Contestant, dsn: str, people: People, now: Li
         opened_seconds = time.monotonic() - began
         before, busy, began = _asked(world), time.process_time(), time.monotonic()
         crowd.cut(crowd.streams)
+        crowd.is_patient = True
         crowd.open(everybody, at_once=people.count)
         back_seconds = time.monotonic() - began
         share = (time.process_time() - busy) / back_seconds
-        asked = _asked(world) - before
+        asked, retries = _asked(world) - before, crowd.retries
         # Nobody is left for whom the service would have to end slowly.
         crowd.cut(crowd.streams)
     before, began = _asked(world), time.monotonic()
@@ -99,11 +100,13 @@ def _run(world: World, contestant: Contestant, dsn: str, people: People, now: Li
     with contestant.start(dsn, core) as serving:
         started = time.monotonic()
         with closing(Crowd(serving, people)) as crowd:
+            crowd.is_patient = True
             crowd.open(everybody, at_once=people.count)
             return Run(
                 opened_seconds=opened_seconds,
                 back_seconds=back_seconds,
                 asked=asked,
+                retries=retries + crowd.retries,
                 start_seconds=started - began,
                 back_after_start_seconds=time.monotonic() - started,
                 asked_after_start=_asked(world) - before,
@@ -135,6 +138,7 @@ def _figures(runs: Mapping[str, Sequence[Run]]) -> Iterator[Figure]:
         yield figure(
             f"{name}: started anew, until it listens", "ms", [1e3 * each.start_seconds for each in taken]
         )
+        yield figure(f"{name}: cut off again, and tried again", "", [each.retries for each in taken])
         back = [1e3 * each.back_after_start_seconds for each in taken]
         yield figure(f"{name}: started anew, until all are back", "ms", back, at_most=limit)
         asked = [each.asked_after_start for each in taken]

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from loadtest.contest import OURS, Contestant, add_options, taking_part
-from loadtest.crowd import AT_ONCE, Crowd
+from loadtest.connections import AT_ONCE, SOURCES
+from loadtest.contest import OURS, Contestant, add_options, take_turns, taking_part
+from loadtest.crowd import Crowd
 from loadtest.figures import Figure, figure
 from loadtest.live import Live, live
 from loadtest.peers import usage
@@ -62,7 +63,6 @@ def main(arguments: Sequence[str]) -> int:
     reachable, why = _reachable()
     counts = sorted({min(count, reachable) for count in asked.streams})
     chosen, notes = taking_part(asked.peers)
-    runs: dict[str, list[Sequence[Stage]]] = {each.name: [] for each in chosen}
     people = People(counts[-1], JOBS_EACH)
     own, _ = ALL_CORES
     with live("streams", asked.runs * len(chosen)) as now, world() as there:
@@ -70,12 +70,11 @@ def main(arguments: Sequence[str]) -> int:
         databases = {each.name: there.database(each.name, each.schema) for each in chosen}
         for dsn in databases.values():
             populate(dsn, people)
-        for number in range(asked.runs):
-            for each in chosen:
-                now.step(f"{each.name}, run {number + 1}")
-                runs[each.name].append(_run(each, databases[each.name], people, counts, now))
+        runs = take_turns(
+            chosen, asked.runs, lambda each: _run(each, databases[each.name], people, counts, now), notes, now
+        )
     if counts[-1] < max(asked.streams):
-        notes = [*notes, f"Of {max(asked.streams):,} streams {counts[-1]:,} could be reached: {why}."]
+        notes.append(f"Of {max(asked.streams):,} streams {counts[-1]:,} could be reached: {why}.")
     title = f"{counts[-1]:,} idle streams of as many people, {JOBS_EACH} jobs each"
     publish(title, [*_figures(runs)], asked, plots=[*_curves(runs)], notes=notes)
     return 0
@@ -98,7 +97,9 @@ def _reachable() -> tuple[int, str]:
         limits[f"a process may have {files:,} files open"] = files - FILES_TO_SPARE
     if PORTS.exists():
         first, last = map(int, PORTS.read_text().split())
-        limits[f"connections leave from ports {first} to {last}"] = last - first - PORTS_TO_SPARE
+        limits[f"connections leave from ports {first} to {last}"] = len(SOURCES) * (
+            last - first - PORTS_TO_SPARE
+        )
     why = min(limits, key=lambda text: limits[text], default="nothing")
     return limits.get(why, 1_000_000), why
 
@@ -141,6 +142,8 @@ def _figures(runs: Runs) -> Iterator[Figure]:
             yield figure(
                 f"{name}: opened, {at}", "streams/s", [each[number].opens_per_second for each in taken]
             )
+            costs = [1e6 * each[number].cpu_seconds for each in taken]
+            yield figure(f"{name}: CPU to open one, {at}", "µs", costs)
             yield figure(
                 f"{name}: the reader, {at}",
                 "% of its core",

@@ -4,6 +4,7 @@ Nothing is given a core of its own: PostgreSQL, the service, the writers and the
 """
 
 import os
+import selectors
 import subprocess
 import sys
 import time
@@ -87,7 +88,7 @@ def run(world: World, contestant: Contestant, dsn: str, load: Load, now: Live) -
             crowd.read(min(1.0, left))
             now.say(f"{crowd.delivered:,} changes delivered")
         after = _Meters(world, serving.pids, crowd)
-        crowd.read_until(lambda: _have_ended(writers), 2 * SEEN_SECONDS_MAX, "the writers are not done")
+        crowd.read_until(lambda: _have_reported(writers), 2 * SEEN_SECONDS_MAX, "the writers are not done")
         done = [_report(writer) for writer in writers]
         numbers = {job: number for each in done for job, number in each.numbers.items()}
         crowd.read_until(
@@ -177,8 +178,13 @@ def _order(writer: "subprocess.Popen[str]", load: Load, begin: float, number: in
     writer.stdin.flush()
 
 
-def _have_ended(writers: Sequence["subprocess.Popen[str]"]) -> bool:
-    return all(writer.poll() is not None for writer in writers)
+def _have_reported(writers: Sequence["subprocess.Popen[str]"]) -> bool:
+    """Whether each has begun to say what it has done; that may be more than a pipe holds."""
+    with selectors.DefaultSelector() as selector:
+        for writer in writers:
+            assert writer.stdout is not None
+            selector.register(writer.stdout, selectors.EVENT_READ)
+        return len(selector.select(0)) == len(writers)
 
 
 def _report(writer: "subprocess.Popen[str]") -> Done:

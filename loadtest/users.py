@@ -16,7 +16,7 @@ How long a change is under way, to the read of its frame, is told in three ways:
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 
-from loadtest.contest import OURS, add_options, taking_part
+from loadtest.contest import OURS, add_options, take_turns, taking_part
 from loadtest.figures import Figure, figure
 from loadtest.live import live
 from loadtest.process import allow_files
@@ -36,13 +36,11 @@ def main(arguments: Sequence[str]) -> int:
     load = Load(People(asked.users, asked.jobs_each), asked.rate, asked.writers, asked.seconds)
     allow_files(len(load.watched))
     chosen, notes = taking_part(asked.peers)
-    runs: dict[str, list[Run]] = {each.name: [] for each in chosen}
     with live("users", asked.runs * len(chosen)) as now, world() as there:
         databases = {each.name: there.database(each.name, each.schema) for each in chosen}
-        for number in range(asked.runs):
-            for each in chosen:
-                now.step(f"{each.name}, run {number + 1}")
-                runs[each.name].append(run(there, each, databases[each.name], load, now))
+        runs = take_turns(
+            chosen, asked.runs, lambda each: run(there, each, databases[each.name], load, now), notes, now
+        )
     title = (
         f"{asked.users:,} people with {len(load.watched):,} streams, "
         f"{asked.writers} writers, {asked.rate:,.0f} UPDATE/s"

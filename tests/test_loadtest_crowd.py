@@ -40,8 +40,11 @@ def snapshot(*jobs: dict[str, object]) -> bytes:
 
 
 @contextmanager
-def watching(*streams: bytes, look: Look = OURS) -> Iterator[Crowd]:
-    """A crowd that has come to a server which sends each its stream, the first person's first."""
+def watching(*streams: bytes, look: Look = OURS, are_patient: bool = False) -> Iterator[Crowd]:
+    """A crowd that has come to a server which sends each its stream, the first person's first.
+
+    If they *are_patient*, it is one person, who is sent one stream after another.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -49,9 +52,11 @@ def watching(*streams: bytes, look: Look = OURS) -> Iterator[Crowd]:
             for text in streams:
                 connection, _ = listener.accept()
                 connection.sendall(text)
+                if not text:
+                    connection.close()
                 connections.append(connection)
             for connection in connections:
-                with connection, suppress(ConnectionResetError):
+                with connection, suppress(OSError):
                     while connection.recv(1_024):
                         pass
 
@@ -60,7 +65,8 @@ def watching(*streams: bytes, look: Look = OURS) -> Iterator[Crowd]:
         serving = Serving(listener.getsockname()[1], [], lambda _: b"GET / HTTP/1.1\r\n\r\n", look)
         try:
             with closing(Crowd(serving, PEOPLE)) as crowd:
-                for person in range(len(streams)):
+                crowd.is_patient = are_patient
+                for person in range(1 if are_patient else len(streams)):
                     crowd.open([person])
                 yield crowd
         finally:
@@ -143,3 +149,17 @@ def test_ids_tell_whose_a_job_is() -> None:
     people = People(3, jobs_each=2)
     assert [people.owner(job) for job in people.jobs] == [0, 0, 1, 1, 2, 2]
     assert people.owner(person_id(0)) == -1
+
+
+def test_a_writer_may_have_more_to_say_than_a_pipe_holds(tmp_path: Path) -> None:
+    """It would wait for a reader who waits for its end, and any longer run would be for nothing."""
+    options = ["--users", "4", "--writers", "1", "--rate", "1500", "--seconds", "1", "--runs", "1"]
+    assert users.main([*options, "--peers", "--report", str(tmp_path)]) == 0
+
+
+def test_who_is_cut_off_on_the_way_back_tries_again() -> None:
+    """Browsers do, and a server that sheds some of a storm has not given a wrong answer."""
+    refused = HEAD.replace(b"200 OK", b"503 Service Unavailable")
+    with watching(refused, b"", HEAD + snapshot(job(0, 0)), are_patient=True) as crowd:
+        assert crowd.retries == 2
+        assert len(crowd.streams) == 1
