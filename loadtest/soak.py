@@ -9,14 +9,11 @@ the first one, whatever is only made once is made.
 """
 
 import argparse
-import os
 import random
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import msgspec
@@ -26,6 +23,7 @@ from loadtest.crowd import Crowd
 from loadtest.figures import Figure, figure
 from loadtest.live import Live, live
 from loadtest.lives import Done, Orders
+from loadtest.orders import Worker, order, working
 from loadtest.peers import usage
 from loadtest.process import allow_files
 from loadtest.reader import WrongAnswerError
@@ -114,9 +112,9 @@ def _run(contestant: Contestant, dsn: str, asked: argparse.Namespace, now: Live)
     with contestant.start(dsn, ()) as serving:
         processes = serving.pids
         soaked.files_before = files(processes)
-        with closing(Crowd(serving, people)) as crowd, _worker(dsn) as worker:
+        with closing(Crowd(serving, people)) as crowd, working("lives", dsn) as worker:
             crowd.open(range(asked.users))
-            _order(worker, orders)
+            order(worker, orders)
             _come_and_go(crowd, processes, asked, soaked, now)
             done = _ended(worker, crowd)
             crowd.read_until(
@@ -160,31 +158,7 @@ def _untold(crowd: Crowd, people: People, jobs: int) -> int:
     return sum(people.owner(job) in told and job not in told[people.owner(job)] for job in ends)
 
 
-@contextmanager
-def _worker(dsn: str) -> Iterator["subprocess.Popen[str]"]:
-    with subprocess.Popen(
-        [sys.executable, "-m", "loadtest.lives"],
-        env=os.environ | {"DATABASE_URL": dsn},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            if not process.stdout.readline():
-                raise RuntimeError("the worker did not start")
-            yield process
-        finally:
-            process.kill()
-
-
-def _order(worker: "subprocess.Popen[str]", orders: Orders) -> None:
-    assert worker.stdin is not None
-    worker.stdin.write(msgspec.json.encode(orders).decode() + "\n")
-    worker.stdin.flush()
-
-
-def _ended(worker: "subprocess.Popen[str]", crowd: Crowd) -> Done:
+def _ended(worker: Worker, crowd: Crowd) -> Done:
     assert worker.stdin is not None
     assert worker.stdout is not None
     worker.stdin.close()

@@ -3,13 +3,10 @@
 Nothing is given a core of its own: PostgreSQL, the service, the writers and the reader share the machine.
 """
 
-import os
 import selectors
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 import msgspec
@@ -18,6 +15,7 @@ from loadtest.clockwork import Done, Orders
 from loadtest.contest import Contestant
 from loadtest.crowd import Crowd
 from loadtest.live import Live
+from loadtest.orders import Worker, order, working
 from loadtest.peers import usage
 from loadtest.reader import WrongAnswerError
 from loadtest.scene import People, World, populate
@@ -76,7 +74,7 @@ def run(world: World, contestant: Contestant, dsn: str, load: Load, now: Live) -
         crowd = Crowd(serving, load.people)
         stack.enter_context(closing(crowd))
         crowd.open(load.watched, heed=lambda count: now.say(f"{count:,} streams are open"))
-        writers = [stack.enter_context(_writer(dsn)) for _ in range(load.writers)]
+        writers = [stack.enter_context(working("clockwork", dsn)) for _ in range(load.writers)]
         begin = time.time() + BEGIN_SECONDS
         for number, writer in enumerate(writers):
             _order(writer, load, begin, number)
@@ -146,25 +144,7 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-@contextmanager
-def _writer(dsn: str) -> Iterator["subprocess.Popen[str]"]:
-    with subprocess.Popen(
-        [sys.executable, "-m", "loadtest.clockwork"],
-        env=os.environ | {"DATABASE_URL": dsn},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            if not process.stdout.readline():
-                raise RuntimeError("a writer did not start")
-            yield process
-        finally:
-            process.kill()
-
-
-def _order(writer: "subprocess.Popen[str]", load: Load, begin: float, number: int) -> None:
+def _order(writer: Worker, load: Load, begin: float, number: int) -> None:
     # No two writers share a job, so none waits for another's row.
     orders = Orders(
         jobs=[*load.people.jobs[number :: load.writers]],
@@ -173,12 +153,10 @@ def _order(writer: "subprocess.Popen[str]", load: Load, begin: float, number: in
         begin=begin,
         seed=number,
     )
-    assert writer.stdin is not None
-    writer.stdin.write(msgspec.json.encode(orders).decode() + "\n")
-    writer.stdin.flush()
+    order(writer, orders)
 
 
-def _have_reported(writers: Sequence["subprocess.Popen[str]"]) -> bool:
+def _have_reported(writers: Sequence[Worker]) -> bool:
     """Whether each has begun to say what it has done; that may be more than a pipe holds."""
     with selectors.DefaultSelector() as selector:
         for writer in writers:
@@ -187,6 +165,6 @@ def _have_reported(writers: Sequence["subprocess.Popen[str]"]) -> bool:
         return len(selector.select(0)) == len(writers)
 
 
-def _report(writer: "subprocess.Popen[str]") -> Done:
+def _report(writer: Worker) -> Done:
     assert writer.stdout is not None
     return msgspec.json.decode(writer.stdout.readline(), type=Done)
