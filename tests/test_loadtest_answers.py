@@ -1,10 +1,8 @@
 """The measuring programs can fail: a wrong answer is told from a right one, however fast it comes."""
 
 import json
-import socket
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -13,6 +11,7 @@ from loadtest import advance, jobs, ready, writers
 from loadtest.reader import Reader, WrongAnswerError
 from progress_service.core.board import Board
 from progress_service.jobs.counts import Counts
+from tests.sending import sending
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -37,25 +36,11 @@ def stream(*numbers: int, head: bytes = HEAD) -> bytes:
 @contextmanager
 def reading(streams: Sequence[bytes]) -> Iterator[Reader]:
     """A reader that is sent these streams, by a server that then waits for it to leave."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            connections = []
-            for text in streams:
-                connection, _ = listener.accept()
-                connection.sendall(text)
-                connections.append(connection)
-            for connection in connections:
-                # A reader that leaves with something unread resets the connection.
-                with connection, suppress(ConnectionResetError):
-                    while connection.recv(1_024):
-                        pass
-
-        server = threading.Thread(target=serve)
-        server.start()
-        with closing(Reader(listener.getsockname()[1], b"GET / HTTP/1.1\r\n\r\n")) as reader:
-            yield reader
-        server.join()
+    with (
+        sending(streams) as port,
+        closing(Reader(port, b"GET / HTTP/1.1\r\n\r\n")) as reader,
+    ):
+        yield reader
 
 
 def open_and_read(reader: Reader, streams: int, number: int) -> None:
@@ -122,7 +107,7 @@ def test_writers_tells_when_an_update_is_not_in_the_table(monkeypatch: pytest.Mo
 
 def test_writers_tells_when_a_last_state_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trigger that keeps something to itself costs less than one that tells everything."""
-    silent = writers.ROW.replace("FOR EACH ROW", "FOR EACH ROW WHEN (NEW.progress ->> 'completed' < '2')")
+    silent = writers.ROW.replace("FOR EACH ROW", "FOR EACH ROW WHEN ((NEW.progress -> 'completed')::int < 2)")
     monkeypatch.setattr(writers, "ROW", silent)
     monkeypatch.setattr(writers, "HEARD_SECONDS_MAX", 0.3)
     with pytest.raises(writers.WrongAnswerError, match=r"row: the last state of \d+ jobs was not heard"):

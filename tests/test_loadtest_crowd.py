@@ -1,10 +1,8 @@
 """Those who watch in the load test notice what must not be: a fast wrong answer is an error, not a record."""
 
 import json
-import socket
-import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from loadtest.peers.plain import Plain
 from loadtest.reader import OURS, Look, WrongAnswerError
 from loadtest.scene import People, job_id, person_id
 from loadtest.writers import BARE, ROW
+from tests.sending import sending
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 PEOPLE = People(2)
@@ -45,32 +44,13 @@ def watching(*streams: bytes, look: Look = OURS, are_patient: bool = False) -> I
 
     If they *are_patient*, it is one person, who is sent one stream after another.
     """
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            connections = []
-            for text in streams:
-                connection, _ = listener.accept()
-                connection.sendall(text)
-                if not text:
-                    connection.close()
-                connections.append(connection)
-            for connection in connections:
-                with connection, suppress(OSError):
-                    while connection.recv(1_024):
-                        pass
-
-        server = threading.Thread(target=serve)
-        server.start()
-        serving = Serving(listener.getsockname()[1], [], lambda _: b"GET / HTTP/1.1\r\n\r\n", look)
-        try:
-            with closing(Crowd(serving, PEOPLE)) as crowd:
-                crowd.is_patient = are_patient
-                for person in range(1 if are_patient else len(streams)):
-                    crowd.open([person])
-                yield crowd
-        finally:
-            server.join()
+    with sending(streams) as port:
+        serving = Serving(port, [], lambda _: b"GET / HTTP/1.1\r\n\r\n", look)
+        with closing(Crowd(serving, PEOPLE)) as crowd:
+            crowd.is_patient = are_patient
+            for person in range(1 if are_patient else len(streams)):
+                crowd.open([person])
+            yield crowd
 
 
 def read_to_end(crowd: Crowd, numbers: dict[str, int]) -> None:
