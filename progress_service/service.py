@@ -5,7 +5,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 
@@ -13,14 +13,14 @@ import anyio
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from progress_service.api.access import Access, AccessPolicy
+from progress_service.api.access import Access
 from progress_service.api.answers import Answers
 from progress_service.api.cors import Origins
 from progress_service.api.denials import Denials
 from progress_service.api.history import History
 from progress_service.api.hosts import Hosts
 from progress_service.api.jobs import Jobs
-from progress_service.api.limits import Addresses, CommandLimit, StreamLimits
+from progress_service.api.limits import Addresses, CommandLimit
 from progress_service.api.metrics import Figures, metrics_application
 from progress_service.api.operations import Operations
 from progress_service.api.renewals import Renewals
@@ -28,7 +28,7 @@ from progress_service.api.routes import application
 from progress_service.api.sessions import Sessions
 from progress_service.api.stream import StreamRoute
 from progress_service.cluster.edge import Edge
-from progress_service.cluster.line import LineRefused, Servers
+from progress_service.cluster.line import LineRefused
 from progress_service.cluster.relay import Relay
 from progress_service.core.board import Board
 from progress_service.core.model import Instant
@@ -38,6 +38,7 @@ from progress_service.feeds.following import FollowingFeed
 from progress_service.feeds.ledger import Ledger
 from progress_service.jobs.reaper import Reaper
 from progress_service.jobs.store import JobStore
+from progress_service.policies import access_policy, limits, servers_of, stream_limits
 from progress_service.server import Server, address_of, allow_open_files
 from progress_service.settings import Settings, SettingsError
 from progress_service.streams.beat import Beat
@@ -193,53 +194,6 @@ def publisher_of(settings: Settings, beat: Beat, reaper: Reaper | None) -> Publi
         epoch=secrets.token_hex(4),
         clock_offset=lambda: None if reaper is None else reaper.clock_offset_seconds,
     )
-
-
-def servers_of(settings: Settings, addresses: tuple[str, ...]) -> Servers:
-    """What the settings say about NATS."""
-    return Servers(
-        addresses,
-        credentials=settings.nats_credentials,
-        tls_ca=settings.nats_tls_ca,
-        tls_cert=settings.nats_tls_cert,
-        tls_key=settings.nats_tls_key,
-    )
-
-
-def access_policy(settings: Settings) -> AccessPolicy:
-    """What the settings say about tokens."""
-    secret = settings.jwt_secret
-    return AccessPolicy(
-        algorithms=settings.accepted_algorithms,
-        signing_key=settings.signing_key,
-        secret=None if secret is None else secret.get_secret_value().encode(),
-        jwks_url=settings.jwks_url,
-        audience=settings.jwt_audience,
-        issuer=settings.jwt_issuer,
-        ticket_seconds=settings.ticket_seconds,
-        session_seconds_max=settings.session_seconds_max,
-        cookie_samesite=settings.cookie_samesite,
-        cookie_secure=settings.cookie_secure,
-    )
-
-
-def stream_limits(settings: Settings) -> StreamLimits:
-    """What the settings say about the number of streams."""
-    return StreamLimits(
-        per_user_max=settings.streams_per_user_max,
-        per_address_max=settings.streams_per_address_max,
-        total_max=settings.streams_max,
-    )
-
-
-def limits(settings: Settings) -> Mapping[str, int]:
-    """The limits whose use an operator can watch, by the names that their refusals are counted under."""
-    return {
-        "streams": settings.streams_max,
-        "streams_per_user": settings.streams_per_user_max,
-        "streams_per_address": settings.streams_per_address_max,
-        "commands_per_minute": settings.commands_per_minute_max,
-    }
 
 
 def monotonic_clock() -> Instant:

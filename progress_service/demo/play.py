@@ -11,8 +11,9 @@ from progress_service.demo.enrichment import WORKER, Enrichment
 from progress_service.demo.pages import Pages
 from progress_service.demo.simulated import run_jobs
 from progress_service.jobs.schema import apply_schema
+from progress_service.policies import access_policy
 from progress_service.server import listening_socket
-from progress_service.service import access_policy, opened, serve
+from progress_service.service import opened, serve
 from progress_service.settings import Settings
 
 USER_ID = "00000000-0000-4000-8000-00000000de30"
