@@ -6,7 +6,7 @@ READY := .venv/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-cluster test check client docs load lock browser clean \
-	tests-in-browser-and-world tests-of-the-first-half tests-of-measuring tests-of-the-rest
+	tests-in-browser-and-world tests-of-the-first-half tests-of-the-slow tests-of-the-rest
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 21
@@ -22,10 +22,11 @@ ifdef TESTS
 	@$(BIN)/python -m pytest $(TESTS)
 else
 	@$(MAKE) --no-print-directory --jobs 4 --output-sync=target \
-		tests-in-browser-and-world tests-of-the-first-half tests-of-measuring tests-of-the-rest
+		tests-in-browser-and-world tests-of-the-first-half tests-of-the-slow tests-of-the-rest
 endif
 
 # Four groups at once: what one waits for, most of the time, is no processor.
+SLOW := tests/test_loadtest.py tests/test_lost_workers.py tests/test_recipes.py
 FIRST_HALF := $(sort $(wildcard tests/test_[a-f]*.py))
 
 tests-in-browser-and-world:
@@ -34,12 +35,12 @@ tests-in-browser-and-world:
 tests-of-the-first-half:
 	@$(BIN)/python -m pytest $(FIRST_HALF)
 
-tests-of-measuring:
-	@$(BIN)/python -m pytest tests/test_loadtest.py
+tests-of-the-slow:
+	@$(BIN)/python -m pytest $(SLOW)
 
 tests-of-the-rest:
-	@$(BIN)/python -m pytest tests --ignore tests/browser --ignore tests/sim --ignore tests/test_loadtest.py \
-		$(FIRST_HALF:%=--ignore %)
+	@$(BIN)/python -m pytest tests --ignore tests/browser --ignore tests/sim \
+		$(SLOW:%=--ignore %) $(FIRST_HALF:%=--ignore %)
 
 check: $(READY)  ## format, lint, types, layers, and that what is made (client, documents) is current
 	@$(BIN)/ruff format --check .

@@ -9,7 +9,7 @@ import pytest
 
 JOBS = ["jobs", "--jobs", "300", "--sizes", "20", "40", "--changes", "10", "--runs", "1"]
 WRITERS = ["writers", "--writers", "2", "--seconds", "1", "--runs", "1"]
-FEW = ["--users", "20", "--writers", "2", "--seconds", "0.5", "--runs", "1", "--peers", "ours-wal", "plain"]
+FEW = ["--users", "20", "--writers", "2", "--seconds", "3", "--runs", "1", "--peers", "ours-wal", "plain"]
 SOAK = ["soak", "--minutes", "0.05", "--users", "20", "--going", "3", "--at-work", "8", "--rate", "100"]
 STREAMS = ["streams", "--streams", "110", "120", "--runs", "1", "--peers", "plain"]
 SLOW = ["slow", "--stalled", "20", "--readers", "3", "--frames", "20", "--runs", "1", "--drain-seconds", "0"]
