@@ -297,10 +297,14 @@ async def test_a_pace_file_acts_while_the_worker_runs(stage: Stage) -> None:
     ) as worker:
         await stage.until(lambda job: job["status"] == "running")
         pace_file.write_text("10")
-        # At this pace it reports each second contact, and would need 20 seconds in all.
-        for done in (2, 4, 6):
+        # At this pace it saves each second contact, and would need 20 seconds in all. A save that follows
+        # within a quarter of a second need not be told, so the next report may be of four.
+        done = 0
+        for _ in range(3):
             report = await stage.until(lambda job: job["progress"]["completed"] > 0)
-            assert report["progress"]["completed"] + report["progress"]["failed"] == done
+            more = report["progress"]["completed"] + report["progress"]["failed"] - done
+            assert more in (2, 4)
+            done += more
             pace_file.write_text("no number")
         pace_file.unlink()
         with anyio.fail_after(10):
