@@ -71,25 +71,20 @@ class StreamRoute:
             noted = self._answers.note(scope, problem.status)
             await send_problem(send, problem, (*reading_headers, *SECURITY_HEADERS, noted))
             return
-        start: Message = {
-            "type": "http.response.start",
-            "status": HTTPStatus.OK,
-            "headers": [*HEADERS, *reading_headers, self._answers.note(scope, HTTPStatus.OK)],
-        }
-        await send(start)
+        # Nothing is named here that need not live as long as the stream.
+        await send(_start([*HEADERS, *reading_headers, self._answers.note(scope, HTTPStatus.OK)]))
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body"})
             return
-        ends_at = datetime.fromtimestamp(identity.expires_at, UTC)
         self._addresses.enter(address)
-        stream = Stream(identity.user_id, view, send, ends_at, answer_of(send))
-        about = {"stream_id": stream.id}
-        logger.debug("stream opened for user %s", stream.user_id, extra=about)
+        stream = _stream(identity, view, send)
+        del identity, reading_headers
+        logger.debug("stream opened for user %s", stream.user_id, extra={"stream_id": stream.id})
         try:
             await self._hub.serve(stream, receive)
         finally:
             self._addresses.leave(address)
-            logger.debug("stream ended: %s", stream.ending, extra=about)
+            logger.debug("stream ended: %s", stream.ending, extra={"stream_id": stream.id})
 
     def _room(self, scope: Scope, identity: Identity) -> str | None:
         """The address that the stream counts for, if there is room for one more stream."""
@@ -104,6 +99,15 @@ class StreamRoute:
             total=self._hub.streams,
         )
         return address
+
+
+def _start(headers: list[tuple[bytes, bytes]]) -> Message:
+    return {"type": "http.response.start", "status": HTTPStatus.OK, "headers": headers}
+
+
+def _stream(identity: Identity, view: View, send: Send) -> Stream:
+    ends_at = datetime.fromtimestamp(identity.expires_at, UTC)
+    return Stream(identity.user_id, view, send, ends_at, answer_of(send))
 
 
 def _require_reading(scope: Scope) -> None:
