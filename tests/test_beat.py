@@ -3,6 +3,7 @@
 import anyio
 import pytest
 
+from progress_service.alarm import Alarm
 from progress_service.core.model import Instant
 from progress_service.service import monotonic_clock
 from progress_service.streams.beat import Beat
@@ -63,11 +64,11 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long a beat wanted to sleep, each time; it sleeps until it is nudged."""
     slept: list[float] = []
 
-    def move_on_after(delay: float) -> anyio.CancelScope:
-        slept.append(delay)
-        return anyio.CancelScope()
+    async def sleep(_: Alarm, seconds: float) -> None:
+        slept.append(seconds)
+        await anyio.sleep_forever()
 
-    monkeypatch.setattr("progress_service.streams.beat.anyio.move_on_after", move_on_after)
+    monkeypatch.setattr(Alarm, "sleep", sleep)
     return slept
 
 

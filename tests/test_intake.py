@@ -1,9 +1,12 @@
 """The bounded box between PostgreSQL's notifications and the feed."""
 
+import asyncio
+
 import anyio
 import pytest
 
-from progress_service.feeds.intake import Intake, IntakeClosedError, IntakeOverflowError
+from progress_service.feeds.intake import GATHER_SECONDS, Intake, IntakeClosedError, IntakeOverflowError
+from tests.sim.virtual_time import VirtualLoop
 
 pytestmark = pytest.mark.anyio
 
@@ -60,3 +63,39 @@ async def test_a_closed_one_says_so_even_to_those_who_wait() -> None:
         tasks.start_soon(take)
         await anyio.wait_all_tasks_blocked()
         intake.close()
+
+
+def test_what_comes_in_quick_succession_is_taken_together() -> None:
+    """A turn for each would cost more than it brings; and who comes after a quiet time waits for nothing."""
+
+    async def taken() -> list[tuple[float, list[str]]]:
+        intake = Intake(10)
+        turns: list[tuple[float, list[str]]] = []
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        for at, payload in ((1.0, "a"), (1.001, "b"), (1.002, "c"), (2.0, "d")):
+            loop.call_at(start + at, intake.put, payload)
+        while len(turns) < 3:
+            payloads = await intake.take(LONG_SECONDS)
+            turns.append((loop.time() - start, payloads))
+        return turns
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        turns = runner.run(taken())
+    assert [payloads for _, payloads in turns] == [["a"], ["b", "c"], ["d"]]
+    assert [at for at, _ in turns] == pytest.approx([1.0, 1.0 + GATHER_SECONDS, 2.0])
+
+
+def test_a_wait_in_vain_is_no_taking() -> None:
+    """Else the next change would wait for others, though none are there."""
+
+    async def waited() -> float:
+        intake, loop = Intake(10), asyncio.get_running_loop()
+        assert await intake.take(1.0) == []
+        intake.put("a")
+        before = loop.time()
+        assert await intake.take(LONG_SECONDS) == ["a"]
+        return loop.time() - before
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        assert runner.run(waited()) == 0.0

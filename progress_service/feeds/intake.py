@@ -1,8 +1,14 @@
 """A bounded box between asyncpg's synchronous callback and the feed that empties it."""
 
+import asyncio
 from collections import deque
+from math import inf
 
-import anyio
+from progress_service.alarm import Alarm
+
+GATHER_SECONDS = 0.004
+"""How long after a taking the next one waits at least, so that what comes in quick succession costs one
+turn and not many. What comes after a quiet time waits for nothing."""
 
 
 class IntakeOverflowError(Exception):
@@ -21,7 +27,8 @@ class Intake:
         self._payloads_max = payloads_max
         self._has_overflowed = False
         self._closed_because: str | None = None
-        self._arrival = anyio.Event()
+        self._arrival = Alarm()
+        self._taken_at = -inf
 
     def put(self, payload: str) -> None:
         """Take in one payload. Never suspends and never fails."""
@@ -29,12 +36,12 @@ class Intake:
             self._payloads.clear()
             self._has_overflowed = True
         self._payloads.append(payload)
-        self._arrival.set()
+        self._arrival.ring()
 
     def close(self, because: str = "the connection was closed") -> None:
         """Nothing more will come."""
         self._closed_because = self._closed_because or because
-        self._arrival.set()
+        self._arrival.ring()
 
     def clear(self) -> None:
         """Forget what is held, and that it overflowed: a snapshot will follow."""
@@ -44,14 +51,19 @@ class Intake:
     async def take(self, within_seconds: float) -> list[str]:
         """All that has arrived, waiting up to *within_seconds* for the first; empty when nothing came.
 
+        Of what comes sooner after the last taking than `GATHER_SECONDS`, the rest of that time is waited for.
+
         Raises:
             IntakeOverflowError: Something had to be dropped.
             IntakeClosedError: The connection is gone.
         """
         if not self._payloads and self._closed_because is None:
-            self._arrival = anyio.Event()
-            with anyio.move_on_after(within_seconds):
-                await self._arrival.wait()
+            await self._arrival.sleep(within_seconds)
+        if self._payloads:
+            clock = asyncio.get_running_loop().time
+            if (gathering := self._taken_at + GATHER_SECONDS - clock()) > 0:
+                await asyncio.sleep(gathering)
+            self._taken_at = clock()
         if self._closed_because is not None:
             raise IntakeClosedError(self._closed_because)
         if self._has_overflowed:

@@ -5,8 +5,7 @@ import itertools
 from collections.abc import Callable
 from math import ceil, inf
 
-import anyio
-
+from progress_service.alarm import Alarm
 from progress_service.core.model import Instant
 
 Action = Callable[[Instant], None]
@@ -28,13 +27,13 @@ class Beat:
         self._agenda: list[tuple[Instant, int, Action]] = []
         self._order = itertools.count()
         self._next_wake: float = -inf
-        self._nudge = anyio.Event()
+        self._alarm = Alarm()
 
     def at(self, due: Instant, action: Action) -> None:
         """Have *action* carried out at *due* or a moment later, or soon if that has passed."""
         heapq.heappush(self._agenda, (due, next(self._order), action))
         if due + LATE_SECONDS_MAX < self._next_wake:
-            self._nudge.set()
+            self._alarm.ring()
 
     def run_due(self, now: Instant) -> Instant | None:
         """Carry out all that is due at *now*; the instant of the next entry, or None."""
@@ -46,18 +45,16 @@ class Beat:
     async def run(self) -> None:
         """Carry out everything in its time until cancelled."""
         while True:
-            self._nudge = anyio.Event()
             due = self.run_due(self.clock())
             self._next_wake = inf if due is None else due + LATE_SECONDS_MAX
-            with anyio.move_on_after(_whole_milliseconds(self._next_wake - self.clock())):
-                await self._nudge.wait()
+            await self._alarm.sleep(_whole_milliseconds(self._next_wake - self.clock()))
             self._next_wake = -inf
 
 
 def _whole_milliseconds(seconds: float) -> float:
     """At least so long, or 0 for what is over, and just below a whole number of milliseconds.
 
-    uvloop's clock and timers have no finer ones. A timer for half a millisecond goes off at once, and anyio,
-    whose deadline is not there yet, sets it anew: that goes round and round until the millisecond is over.
+    uvloop's clock and timers have no finer ones. A timer for half a millisecond goes off at once, and nothing
+    is due yet: that would go round and round until the millisecond is over.
     """
     return seconds if seconds == inf else max(0.0, ceil(1_000 * seconds) / 1_000 - 1e-6)
