@@ -52,6 +52,11 @@ def test_jobs_that_would_soon_be_due_are_looked_at_together() -> None:
     assert looks.due(Instant(DUE_SECONDS)) == ["a", "b"]
 
 
+def test_nobody_is_asked_before_somebody_is_due() -> None:
+    """Whoever soon would be is looked at with who is; by itself it waits, for others come until then."""
+    assert heard("a").due(Instant(DUE_SECONDS - SLACK_SECONDS / 2)) == []
+
+
 def test_one_question_is_about_so_many_jobs_at_most() -> None:
     """A hundred thousand rows would keep what is heard waiting meanwhile."""
     looks = heard(*map(str, range(LOOKS_AT_ONCE_MAX + 1)))

@@ -123,6 +123,27 @@ def test_changes_within_an_interval_become_one_flush_with_the_last_state(desk: D
     assert flush[0][1]["progress"]["completed"] == 7
 
 
+def test_an_interval_in_which_nothing_follows_costs_no_wake(desk: Desk) -> None:
+    """A thousand users with a change every other second would be a thousand timers a second, for nothing."""
+    desk.report(JOB)
+    assert desk.beat.run_due(desk.clock.now) is None
+    desk.report(moved(1, 2))
+    assert desk.beat.run_due(desk.clock.now) == desk.clock.now + FLUSH_SECONDS
+
+
+def test_a_change_after_an_interval_goes_out_at_once_with_what_was_gathered(desk: Desk) -> None:
+    """The beat may be a little late; what it would have flushed must not come after what is newer."""
+    desk.report(JOB)
+    desk.report(moved(1, 2))
+    desk.listeners.flushes()
+    desk.clock.advance(FLUSH_SECONDS + 0.001)
+    desk.report(moved(2, 3))
+    (flush,) = desk.listeners.flushes()
+    assert flush[0][1]["progress"]["completed"] == 2
+    desk.pass_time(FLUSH_SECONDS)
+    assert desk.listeners.flushes() == []
+
+
 def test_a_flush_is_measured_by_the_report_that_waited_longest(desk: Desk) -> None:
     """An average over all of them would hide how long anybody waited; what no report caused is no delay."""
     desk.report(JOB)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from progress_service.core.events import Fact, FeedTurned, JobDeleted, JobReported, SnapshotTaken
-from progress_service.core.model import Instant, Revision
+from progress_service.core.model import FINISHED, Instant, Revision
 from progress_service.wire import rows
 
 logger = logging.getLogger(__name__)
@@ -141,10 +141,11 @@ class Ledger:
         job, revision = fact.job, fact.job.revision
         if revision <= self.revision(job.id):
             return
-        self._forget(job.id)
-        if not job.status.is_finished:
+        if job.status not in FINISHED:
             self._active[job.id] = revision
+            self._finished.pop(job.id, None)
             return
+        self._forget(job.id)
         leaves_at = Instant(fact.at - (fact.finished_seconds or 0.0) + self.linger_seconds)
         if leaves_at + AFTERMATH_SECONDS > fact.at:
             self._finished[job.id] = (revision, leaves_at)

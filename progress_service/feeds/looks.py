@@ -8,8 +8,8 @@ as a value.
 
 import heapq
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from math import inf
+from typing import NamedTuple
 
 from progress_service.core.model import Instant
 from progress_service.feeds.database import Sight
@@ -24,8 +24,7 @@ PAUSE_SECONDS_MAX = 5.0
 LOOKS_AT_ONCE_MAX = 2_000
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(NamedTuple):
     """A look that is to come.
 
     Args:
@@ -70,8 +69,10 @@ class Looks:
         self._agenda.clear()
 
     def due(self, now: Instant) -> list[str]:
-        """The jobs to be looked at now, and those that soon would be; each has to be `seen` then."""
+        """The jobs to be looked at now, if any, and those that soon would be; each has to be `seen` then."""
         job_ids: list[str] = []
+        if self.next_at > now:
+            return job_ids
         while self.next_at <= now + SLACK_SECONDS and len(job_ids) < LOOKS_AT_ONCE_MAX:
             job_ids.append(heapq.heappop(self._agenda)[1])
         return job_ids
@@ -92,14 +93,14 @@ class Looks:
         elif pending.horizon is None:
             # Whatever was written in silence has its number already.
             due_at = Instant(now + pending.pause_seconds)
-            self._put(job_id, replace(pending, due_at=due_at, horizon=sight.next_transaction))
+            self._put(job_id, pending._replace(due_at=due_at, horizon=sight.next_transaction))
         elif sight.oldest_open >= pending.horizon:
             # What is left in xmax is of a lock, or was rolled back.
             del self._pending[job_id]
         else:
             pause_seconds = min(2 * pending.pause_seconds, PAUSE_SECONDS_MAX)
             due_at = Instant(now + pause_seconds)
-            self._put(job_id, replace(pending, due_at=due_at, pause_seconds=pause_seconds))
+            self._put(job_id, pending._replace(due_at=due_at, pause_seconds=pause_seconds))
 
     def _put(self, job_id: str, pending: Pending) -> None:
         self._pending[job_id] = pending

@@ -4,10 +4,9 @@ The first change after a quiet time goes out at once. After that a user is flush
 unless a status moved: nobody waits for that. Each view is encoded once, however many streams share it.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -113,6 +112,8 @@ class Publisher:
         self._epoch = epoch
         self._version = 0
         self._intervals: dict[str, _Interval] = {}
+        # When each of them ends, in that order, since all are equally long.
+        self._endings: deque[tuple[Instant, str]] = deque()
         # Whose flush is due: a set that remembers its order, so that who was first waits least.
         self._ripe: dict[str, None] = {}
         self._eviction_at: Instant | None = None
@@ -130,14 +131,15 @@ class Publisher:
     def accept(self, told: Sequence[Fact | FeedTurned]) -> None:
         """Take in a batch of facts, and flush whom it concerns."""
         turned: FeedTurned | None = None
+        now = self._beat.clock()
         for fact in told:
             if isinstance(fact, FeedTurned):
                 turned = fact
             else:
                 self.facts[type(fact)] += 1
                 report = fact if isinstance(fact, JobReported) else None
-                self._note(self.board.apply(fact), report, at_once=isinstance(fact, SnapshotTaken))
-        self._flush_ripe(self._beat.clock())
+                self._note(self.board.apply(fact), now, report, at_once=isinstance(fact, SnapshotTaken))
+        self._flush_ripe(now)
         self._await_eviction()
         if turned is not None:
             self.feed_kind = turned.kind
@@ -196,7 +198,7 @@ class Publisher:
         if self.feed_state is FeedState.LOST:
             self._vigil.look_at(Instant(now + DEAF_SECONDS), job.id)
             return
-        self._note([Change(job, is_urgent=True)])
+        self._note([Change(job, is_urgent=True)], now)
         self._flush_ripe(now)
 
     def _is_watched(self, user_id: str) -> bool:
@@ -211,7 +213,12 @@ class Publisher:
                 self._audience.push_to_all(frames.feed_event(state, self.feed_since))
 
     def _note(
-        self, changes: Sequence[Change], report: JobReported | None = None, *, at_once: bool = False
+        self,
+        changes: Sequence[Change],
+        now: Instant,
+        report: JobReported | None = None,
+        *,
+        at_once: bool = False,
     ) -> None:
         """Gather changes, for those who are watched, and see who is ripe for a flush."""
         self.changes += len(changes)
@@ -227,28 +234,29 @@ class Publisher:
             self.changes_watched += 1
             if interval is None:
                 interval = self._intervals[user_id] = _Interval()
-                self._ripe[user_id] = None
             if interval.first is None:
                 interval.first = report
-            _gather(interval.pending, change)
-            if change.is_urgent or at_once:
+            if change.is_urgent or at_once or interval.ends_at <= now:
                 self._ripe[user_id] = None
+            elif not interval.pending:
+                self._beat.at(interval.ends_at, self._end_intervals)
+            _gather(interval.pending, change)
 
     def _flush_ripe(self, now: Instant) -> None:
         ripe, self._ripe = self._ripe, {}
         for user_id in ripe:
             self._flush(user_id, now)
+        self._end_intervals(now)
 
     def _flush(self, user_id: str, now: Instant) -> None:
         interval = self._intervals[user_id]
         pending, interval.pending = interval.pending, {}
         first, interval.first = interval.first, None
         interval.ends_at = Instant(now + self._flush_seconds)
-        self._beat.at(interval.ends_at, partial(self._end_interval, user_id))
+        self._endings.append((interval.ends_at, user_id))
         self._version += 1
         assert self._audience is not None
-        watched = self._audience.views(user_id)
-        views = [view for view in View if view in watched]
+        views = self._audience.views(user_id)
         self._audience.push(user_id, {view: self._frame(user_id, view, pending, now) for view in views})
         if first is not None:
             self._measure(first)
@@ -260,15 +268,17 @@ class Publisher:
             age = self._wall_clock() - first.job.updated_at
             self.write_to_push.note(age.total_seconds() + offset_seconds)
 
-    def _end_interval(self, user_id: str, now: Instant) -> None:
-        interval = self._intervals.get(user_id)
-        # A flush in between began a new interval, whose own end is still to come.
-        if interval is None or interval.ends_at > now:
-            return
-        if interval.pending:
-            self._flush(user_id, now)
-        else:
-            del self._intervals[user_id]
+    def _end_intervals(self, now: Instant) -> None:
+        """Flush what was gathered in intervals that are over, and forget those in which nothing was."""
+        while self._endings and self._endings[0][0] <= now:
+            ends_at, user_id = self._endings.popleft()
+            interval = self._intervals.get(user_id)
+            if interval is None or interval.ends_at != ends_at:
+                continue  # A flush in between began a new interval, whose own end is still to come.
+            if interval.pending:
+                self._flush(user_id, now)
+            else:
+                del self._intervals[user_id]
 
     def _frame(self, user_id: str, view: View, pending: Mapping[str, _Pending], now: Instant) -> bytes:
         if view is View.COMPACT:
@@ -293,7 +303,7 @@ class Publisher:
     def _evict(self, now: Instant) -> None:
         if self._eviction_at is not None and self._eviction_at <= now:
             self._eviction_at = None
-        self._note(self.board.expire(now))
+        self._note(self.board.expire(now), now)
         self._flush_ripe(now)
         self._await_eviction()
 
