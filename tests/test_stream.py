@@ -9,7 +9,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from progress_service.protocol import answer_of
-from progress_service.streams.stream import Stream, body
+from progress_service.streams.stream import Part, Stream
 from progress_service.wire.frames import View
 from tests.wire import Wire, serving, wired
 
@@ -61,7 +61,7 @@ def opened(line: Line) -> Stream:
 async def test_a_frame_is_written_as_one_chunk() -> None:
     """Calling a coroutine for each frame and stream took a third of all the time that fan-out takes."""
     line = Line()
-    assert opened(line).push(body(FRAME)) is None
+    assert opened(line).push(Part(FRAME)) is None
     assert line.written == [b"15\r\n" + FRAME + b"\r\n"]
     assert line.sent == []
 
@@ -71,10 +71,10 @@ async def test_a_full_line_is_waited_for_by_send() -> None:
     line = Line()
     stream = opened(line)
     line.write_paused = True
-    rest = stream.push(body(FRAME))
+    rest = stream.push(Part(FRAME))
     assert rest is not None
     assert stream.is_behind
-    assert stream.push(body(FRAME)) is None
+    assert stream.push(Part(FRAME)) is None
     assert stream.has_missed
     assert line.written == []
     rest.close()
@@ -84,7 +84,7 @@ async def test_nothing_is_written_to_whoever_is_gone() -> None:
     """Writing to a lost connection fills the log with warnings until its task has woken."""
     line = Line()
     line.disconnected = True
-    assert opened(line).push(body(FRAME)) is None
+    assert opened(line).push(Part(FRAME)) is None
     assert line.written == []
 
 
@@ -92,9 +92,9 @@ async def test_the_end_goes_by_send() -> None:
     """Only the server knows how a response ends, and whether the connection goes on."""
     line = Line()
     stream = opened(line)
-    assert stream.push(body(FRAME, is_last=True)) is None
+    assert stream.push(Part(FRAME, is_last=True)) is None
     assert [message["more_body"] for message in line.sent] == [False]
-    stream.push(body(FRAME))
+    stream.push(Part(FRAME))
     assert line.written == []
 
 
@@ -103,7 +103,7 @@ async def test_a_broken_line_costs_only_its_own_stream(caplog: pytest.LogCapture
     line = Line()
     line.breaks = True
     stream = opened(line)
-    assert stream.push(body(FRAME)) is None
+    assert stream.push(Part(FRAME)) is None
     assert not stream.is_open
     assert "a stream broke off" in caplog.text
 
@@ -117,7 +117,7 @@ async def pushed(head: bytes) -> AsyncIterator[tuple[Wire, list[bool]]]:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         answer = answer_of(send)
         shown.append(answer is not None)
-        Stream("ada", View.FULL, send, ENDS_AT, answer).push(body(FRAME))
+        Stream("ada", View.FULL, send, ENDS_AT, answer).push(Part(FRAME))
         while (await receive())["type"] != "http.disconnect":
             pass
 

@@ -22,7 +22,7 @@ from typing import NewType
 
 from msgspec import Struct as Value
 
-from progress_service.core.model import Instant, Job, Progress, Status
+from progress_service.core.model import FINISHED, Instant, Job, Progress, Status
 
 MOVE_SECONDS_MIN = 1.0
 """Movements that follow each other faster are gathered: one says little, and each would cost as much."""
@@ -223,33 +223,51 @@ def _compared(window: _Sums, recent: _Sums, weight: float) -> _Sums:
 
 def estimate(pace: Pace, job: Job, now: Instant) -> Estimate:
     """What can be said of *job* at *now*."""
-    clock, done, _, _ = _clock(pace)
-    waited, items, spared, seconds, moves, _, recent_seconds, noise, _, lost, lag = _sums(pace, _CLOCK.size)
-    quiet = max(0.0, now - clock)
-    usual = seconds / moves if moves > 0.0 else seconds
-    stalled = now >= stalls_at(pace)
-    progress = job.progress
-    if not items or seconds < EVIDENCE_SECONDS or 0.0 <= moves <= 1.0 or job.status.is_finished:
-        return Estimate(stalled=stalled)
-    rate = _rate(items + spared, seconds, lost)
-    if not progress.total:
+    clock = _clock(pace)[0]
+    sums = _sums(pace, _CLOCK.size)
+    _, _, _, seconds, moves, _, recent_seconds, noise, *_ = sums
+    stalled = now >= _stall(clock, seconds, moves, recent_seconds, noise)
+    rate, eta_seconds = _rate_and_left(pace, sums, job, now)
+    if eta_seconds is None:
         return Estimate(rate, stalled=stalled)
-    # What was gathered since the clock counts as undone, for its seconds are not counted either.
-    left = progress.total - done if progress.total > progress.completed + progress.failed else 0
-    eta_seconds = max(0.0, lag * left / rate - min(waited + quiet, BLIND_GAPS * usual))
     eta_range = _range(eta_seconds, noise, recent_seconds or seconds, seconds)
     return Estimate(rate, eta_seconds, eta_range, stalled)
+
+
+def seconds_left(pace: Pace, job: Job, now: Instant) -> float | None:
+    """How long *job* still takes: of its estimate, what its user's totals need."""
+    return _rate_and_left(pace, _sums(pace, _CLOCK.size), job, now)[1]
+
+
+def _rate_and_left(pace: Pace, sums: _Sums, job: Job, now: Instant) -> tuple[float | None, float | None]:
+    waited, items, spared, seconds, moves, _, _, _, _, lost, lag = sums
+    if not items or seconds < EVIDENCE_SECONDS or 0.0 <= moves <= 1.0 or job.status in FINISHED:
+        return None, None
+    rate = _rate(items + spared, seconds, lost)
+    progress = job.progress
+    if not progress.total:
+        return rate, None
+    clock, done, _, _ = _clock(pace)
+    # What was gathered since the clock counts as undone, for its seconds are not counted either.
+    left = progress.total - done if progress.total > progress.completed + progress.failed else 0
+    usual = seconds / moves if moves > 0.0 else seconds
+    counted_down = min(waited + max(0.0, now - clock), BLIND_GAPS * usual)
+    return rate, max(0.0, lag * left / rate - counted_down)
 
 
 def stalls_at(pace: Pace) -> Instant:
     """From when on a job hangs, if nothing moves until then; infinite while nobody can know, and at rest."""
     clock, *_ = _clock(pace)
     _, _, _, seconds, moves, _, recent_seconds, noise, *_ = _sums(pace, _CLOCK.size)
+    return _stall(clock, seconds, moves, recent_seconds, noise)
+
+
+def _stall(clock: float, seconds: float, moves: float, recent_seconds: float, noise: float) -> Instant:
     if moves <= 1.0:
         return NEVER
     usual = seconds / moves
     explained = BLIND_GAPS * usual + STALL_DEVIATIONS * sqrt(noise * recent_seconds * usual)
-    return Instant(clock + max(STALL_SECONDS_MIN, explained))
+    return Instant(clock + (max(STALL_SECONDS_MIN, explained)))
 
 
 def _range(eta_seconds: float, noise: float, recent_seconds: float, seconds: float) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct as Value
 
-from progress_service.core.estimate import Pace, begun, estimate
+from progress_service.core.estimate import Pace, begun, seconds_left
 from progress_service.core.model import FINISHED, Instant, Job, Status
 from progress_service.core.totals import Tally
 
@@ -56,7 +56,7 @@ class Share(Tally):
             job = entry.job
             if job.status in FINISHED:
                 continue
-            left = estimate(entry.pace, job, now).eta_seconds if job.status is Status.RUNNING else None
+            left = seconds_left(entry.pace, job, now) if job.status is Status.RUNNING else None
             if left is None:
                 return None
             longest = max(longest, left)

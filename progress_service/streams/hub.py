@@ -17,7 +17,7 @@ from starlette.types import Receive
 
 from progress_service.core.model import Instant
 from progress_service.streams.beat import Beat
-from progress_service.streams.stream import Ending, Part, Rest, Stream, body
+from progress_service.streams.stream import Ending, Part, Rest, Stream
 from progress_service.wire import frames
 from progress_service.wire.frames import View
 
@@ -34,7 +34,7 @@ RETRY_MS_MIN, RETRY_MS_MAX = 500, 5_000
 
 NOBODY: frozenset[View] = frozenset()
 
-KEEP_ALIVE = body(frames.KEEP_ALIVE)
+KEEP_ALIVE = Part(frames.KEEP_ALIVE)
 
 Snapshot = Callable[[str, View], bytes | None]
 """A user's snapshot; None if it has to come from afar, and will be told by `Hub.begin`."""
@@ -107,7 +107,7 @@ class Hub:
         """Send each of a user's streams the frame of its view."""
         streams = self._users.get(user_id, ())
         for view, frame in frames.items():
-            part = body(frame)
+            part = Part(frame)
             due = missed = 0
             for stream in streams:
                 if stream.view is view and not stream.is_waiting:
@@ -122,7 +122,7 @@ class Hub:
     def begin(self, user_id: str, frames: Mapping[View, bytes], *, is_for_all: bool) -> None:
         """Send a user's streams the snapshot of their view: all of them, or those that wait for one."""
         for view, frame in frames.items():
-            part = body(frame)
+            part = Part(frame)
             for stream in self._users.get(user_id, ()):
                 if stream.view is view and (is_for_all or stream.is_waiting):
                     stream.is_waiting = False
@@ -130,7 +130,7 @@ class Hub:
 
     def push_to_all(self, frame: bytes) -> None:
         """Send every stream the same frame."""
-        part = body(frame)
+        part = Part(frame)
         for streams in self._users.values():
             for stream in streams:
                 # Who waits for a snapshot will find it in there.
@@ -181,7 +181,7 @@ class Hub:
         if snapshot is None:
             stream.is_waiting = True
         else:
-            self._push(stream, body(snapshot))
+            self._push(stream, Part(snapshot))
         self._keep_alive(stream, self._beat.clock(), is_first=True)
 
     def _forget(self, stream: Stream) -> None:
@@ -191,7 +191,8 @@ class Hub:
             del streams[stream]
             self.streams -= 1
             self.ended[stream.ending] += 1
-            self._named.pop(stream.id, None)
+            if self._named:
+                self._named.pop(stream.id, None)
             self._views[stream.user_id] = frozenset(other.view for other in streams)
             if not streams:
                 del self._users[stream.user_id], self._views[stream.user_id]
@@ -206,7 +207,7 @@ class Hub:
             self.missed += 1
         else:
             self.frames += 1
-            self.frame_bytes += len(part.message["body"])
+            self.frame_bytes += len(part.frame)
         return stream.push(part)
 
     def _send_comment(self, stream: Stream) -> None:
@@ -232,7 +233,7 @@ class Hub:
                 elif stream.has_missed:
                     stream.has_missed = False
                     missed = self._missed(stream)
-                    rest = self._pushed(stream, body(missed)) if missed else None
+                    rest = self._pushed(stream, Part(missed)) if missed else None
         except Exception:
             logger.exception("a slow stream broke off", extra={"stream_id": stream.id})
             stream.ending = Ending.BROKEN
@@ -257,7 +258,7 @@ class Hub:
         """Send a last frame. The server then reports a disconnect to the stream's task, which tidies up."""
         if stream.is_open:
             stream.ending = ending
-            stream.farewell = body(frame, is_last=True)
+            stream.farewell = Part(frame, is_last=True)
             self._push(stream, stream.farewell)
 
     def _keep_alive(self, stream: Stream, now: Instant, *, is_first: bool = False) -> None:
@@ -280,7 +281,7 @@ class Hub:
         if not stream.is_open or stream.expires_at != end:
             return
         self._named[stream.id] = stream
-        self._push(stream, body(frames.expiring_event(end, stream.id)))
+        self._push(stream, Part(frames.expiring_event(end, stream.id)))
         self._beat.at(Instant(now + self._seconds_left(stream)), partial(self._expire, stream, end))
 
     def _expire(self, stream: Stream, end: datetime, _: Instant) -> None:

@@ -8,7 +8,6 @@ server's own `Answer` is at hand, even that step is left out: a chunk goes to th
 import logging
 import secrets
 from collections.abc import Callable, Coroutine, Generator
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from types import coroutine
@@ -26,22 +25,23 @@ Rest = Coroutine[Any, Any, None]
 ID_BYTES = 12
 
 
-@dataclass(frozen=True, slots=True)
 class Part:
     """A part of a body, ready to be pushed to any number of streams.
 
-    `message` is for a server's `send` (ASGI 3); `chunk` is the same as it goes over the wire (RFC 9112,
-    section 7.1), and None for the last part, which ends the response.
+    `chunk` is the frame as it goes over the wire (RFC 9112, section 7.1), and None for the last part, which
+    ends the response.
     """
 
-    message: Message
-    chunk: bytes | None
+    __slots__ = ("chunk", "frame")
 
+    def __init__(self, frame: bytes, *, is_last: bool = False) -> None:
+        self.frame = frame
+        self.chunk = None if is_last else b"%x\r\n%b\r\n" % (len(frame), frame)
 
-def body(frame: bytes, *, is_last: bool = False) -> Part:
-    """A frame as a part of a body."""
-    message = {"type": "http.response.body", "body": frame, "more_body": not is_last}
-    return Part(message, None if is_last else b"%x\r\n%b\r\n" % (len(frame), frame))
+    @property
+    def message(self) -> Message:
+        """The same for a server's `send` (ASGI 3)."""
+        return {"type": "http.response.body", "body": self.frame, "more_body": self.chunk is not None}
 
 
 class Flow(Protocol):
@@ -110,12 +110,12 @@ class Stream:
 
     __slots__ = (
         "_answer",
+        "_id",
         "_send",
         "ending",
         "expires_at",
         "farewell",
         "has_missed",
-        "id",
         "is_behind",
         "is_end_due",
         "is_waiting",
@@ -129,8 +129,7 @@ class Stream:
         self.user_id = user_id
         self.view = view
         self.expires_at = expires_at
-        # In our log from the start on, and told to the browser once it may need it.
-        self.id = secrets.token_urlsafe(ID_BYTES)
+        self._id = ""
         self.ending = Ending.GONE
         self.is_end_due = False
         self.is_behind = False
@@ -140,6 +139,12 @@ class Stream:
         self._answer = answer
         # A server's `send` is a coroutine function (ASGI 3), which the type of it does not say.
         self._send = cast("Callable[[Message], Rest] | None", send)
+
+    @property
+    def id(self) -> str:
+        """Its name in our log, which its browser is told once it may need it; made when it is asked for."""
+        self._id = self._id or secrets.token_urlsafe(ID_BYTES)
+        return self._id
 
     @property
     def is_open(self) -> bool:
