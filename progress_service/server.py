@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import resource
 import socket
@@ -80,6 +81,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections, and say so."""
         await super().startup(sockets)
+        _collect_less_often()
         self.is_accepting = True
         self._on_start()
 
@@ -109,6 +111,17 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the service, which has more to end than this server."""
         yield
+
+
+def _collect_less_often() -> None:
+    """Have the garbage collector leave what was imported alone, and look at the rest less often.
+
+    Connections come by the thousand and are no garbage. With Python's own thresholds, a tenth of the time in
+    which ten thousand streams open is spent in finding that out.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000, 20, 50)
 
 
 def listening_socket(host: str, port: int) -> socket.socket:

@@ -7,6 +7,7 @@ import ipaddress
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from progress_service.api.problems import Problem
 __all__ = ["Addresses", "CommandLimit", "LimitReached", "StreamLimits", "crowded"]
 
 MINUTE_SECONDS: Final = 60.0
+ADDRESSES_REMEMBERED_MAX: Final = 1_000
 USERS_REMEMBERED_MAX: Final = 10_000
 """How many users' commands are remembered before those that no longer matter are forgotten."""
 
@@ -77,12 +79,18 @@ class Addresses:
     def __init__(self, proxies: Iterable[str]) -> None:
         self._proxies = [ipaddress.ip_network(proxy) for proxy in proxies]
         self._streams: dict[str, int] = {}
+        # Behind a proxy that is trusted to tell, and in a storm, the same come again and again.
+        self._counted = lru_cache(ADDRESSES_REMEMBERED_MAX)(self._counts_for)
 
     def of(self, scope: Scope) -> str | None:
         """Whom a request counts for: an address, or a /64 of IPv6; None for a proxy and a UNIX socket."""
+        client = scope.get("client")
+        return self._counted(client[0]) if client else None
+
+    def _counts_for(self, host: str) -> str | None:
         try:
-            address = ipaddress.ip_address(scope["client"][0])
-        except (TypeError, KeyError, ValueError):
+            address = ipaddress.ip_address(host)
+        except ValueError:
             return None
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped

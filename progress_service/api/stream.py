@@ -79,12 +79,12 @@ class StreamRoute:
         self._addresses.enter(address)
         stream = _stream(identity, view, send)
         del identity, reading_headers
-        logger.debug("stream opened for user %s", stream.user_id, extra={"stream_id": stream.id})
+        _note(stream, "stream opened for user %s", stream.user_id)
         try:
             await self._hub.serve(stream, receive)
         finally:
             self._addresses.leave(address)
-            logger.debug("stream ended: %s", stream.ending, extra={"stream_id": stream.id})
+            _note(stream, "stream ended: %s", stream.ending)
 
     def _room(self, scope: Scope, identity: Identity) -> str | None:
         """The address that the stream counts for, if there is room for one more stream."""
@@ -108,6 +108,12 @@ def _start(headers: list[tuple[bytes, bytes]]) -> Message:
 def _stream(identity: Identity, view: View, send: Send) -> Stream:
     ends_at = datetime.fromtimestamp(identity.expires_at, UTC)
     return Stream(identity.user_id, view, send, ends_at, answer_of(send))
+
+
+def _note(stream: Stream, message: str, about: str) -> None:
+    # A stream's id is made when it is asked for.
+    if logger.isEnabledFor(logging.DEBUG):
+        logger.debug(message, about, extra={"stream_id": stream.id})
 
 
 def _require_reading(scope: Scope) -> None:

@@ -8,9 +8,13 @@ import json
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
+from hashlib import sha256, sha384, sha512
 from typing import Any, Final
 
 import jwt
+from jwt.algorithms import HMACAlgorithm
+from jwt.types import HashlibHash
 
 from progress_service.api.problems import Problem, unauthorized
 
@@ -60,6 +64,24 @@ KIND_OF_TYP: Final = {
     "progress-session+jwt": Kind.SESSION,
     "progress-ticket+jwt": Kind.TICKET,
 }
+
+
+class _KnownKeys(HMACAlgorithm):
+    """HMAC that examines a key once: for a token, that takes as long as the signature and all claims."""
+
+    def __init__(self, digest: HashlibHash) -> None:
+        super().__init__(digest)
+        # There are as many keys as kinds of token.
+        self._examined = lru_cache(maxsize=8)(super().prepare_key)
+
+    def prepare_key(self, key: str | bytes) -> bytes:
+        """The key, unless it is one of another algorithm (RFC 8725, section 3.1)."""
+        return self._examined(key)
+
+
+for _name, _digest in (("HS256", sha256), ("HS384", sha384), ("HS512", sha512)):
+    jwt.unregister_algorithm(_name)
+    jwt.register_algorithm(_name, _KnownKeys(_digest))
 
 
 def header_of(token: str, kind: Kind) -> dict[str, Any]:
