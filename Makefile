@@ -63,7 +63,7 @@ load: $(READY)  ## docs/performance.md anew: what this machine takes, beside oth
 lock: $(READY)  ## renew the hashed lists of dependencies from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command 'make lock' pyproject.toml -o requirements.txt
+		--custom-compile-command 'make lock' --extra nats pyproject.toml -o requirements.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command 'make lock' --extra demo --extra nats --group dev pyproject.toml -o requirements-dev.txt
 
