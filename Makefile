@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test check client docs load lock browser clean \
+.PHONY: help demo demo-cluster test check client docs load lock browser servers clean \
 	tests-in-browser-and-world tests-of-the-first-half tests-of-the-slow tests-of-the-rest
 
 help:  ## list these commands
@@ -17,7 +17,7 @@ demo: $(READY)  ## a PostgreSQL, the service, and a page with live bars (DEMO="-
 demo-cluster: $(READY)  ## PostgreSQL, NATS, two relays and three edges behind Caddy, and a page to break them from
 	@$(BIN)/python examples/cluster/play.py $(DEMO)
 
-test: $(READY) browser  ## every test, with a real PostgreSQL and a real Chromium (TESTS="tests/test_board.py" for some)
+test: $(READY) browser servers  ## every test, with a real PostgreSQL and a real Chromium (TESTS="tests/test_board.py" for some)
 ifdef TESTS
 	@$(BIN)/python -m pytest $(TESTS)
 else
@@ -69,6 +69,9 @@ lock: $(READY)  ## renew the hashed lists of dependencies from pyproject.toml
 
 browser: $(READY)
 	@$(BIN)/python tests/chromium.py
+
+servers: $(READY)
+	@$(BIN)/python -m tests.debian
 
 clean:  ## remove what these commands made
 	rm -rf .venv .demo .test report reports tests/npm/node_modules
