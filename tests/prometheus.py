@@ -55,24 +55,32 @@ class Prometheus:
         ]
 
 
-def configuration(targets: Mapping[str, Sequence[str]], scrape_seconds: int) -> Mapping[str, Any]:
+Targets = Mapping[str, Mapping[str, str]]
+"""By the names of the jobs in deploy/ the processes to scrape: what each is called, and its address."""
+
+
+def configuration(targets: Targets, scrape_seconds: int) -> Mapping[str, Any]:
     """That of deploy/, with a test's addresses, and in a hurry."""
     config: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text("utf-8"))
     hurry = f"{scrape_seconds}s"
     config["global"] |= {"scrape_interval": hurry, "evaluation_interval": hurry, "scrape_timeout": hurry}
     config["rule_files"] = [str(DEPLOY / "prometheus" / name) for name in config["rule_files"]]
     config["scrape_configs"] = [
-        {"job_name": each["job_name"], "static_configs": [{"targets": [*targets[each["job_name"]]]}]}
+        {
+            "job_name": each["job_name"],
+            "static_configs": [
+                {"targets": [address], "labels": {"instance": name}}
+                for name, address in targets[each["job_name"]].items()
+            ],
+        }
         for each in config["scrape_configs"]
     ]
     return config
 
 
 @asynccontextmanager
-async def prometheus(
-    folder: Path, targets: Mapping[str, Sequence[str]], scrape_seconds: int = 1
-) -> AsyncIterator[Prometheus]:
-    """A Prometheus that scrapes *targets*, by the names of the jobs in deploy/."""
+async def prometheus(folder: Path, targets: Targets, scrape_seconds: int = 1) -> AsyncIterator[Prometheus]:
+    """A Prometheus that scrapes *targets*."""
     config, port = folder / "prometheus.yml", free_port()
     config.write_text(yaml.safe_dump(configuration(targets, scrape_seconds)), encoding="utf-8")
     command = [
@@ -143,8 +151,8 @@ async def observed(dsn: str, folder: Path, scrape_seconds: int = 1) -> AsyncIter
         prometheus(
             folder,
             {
-                "progress-service": [service.scraped_at, edge.scraped_at],
-                "progress-relay": [first.scraped_at, second.scraped_at],
+                "progress-service": {"service": service.scraped_at, "edge": edge.scraped_at},
+                "progress-relay": {"relay 1": first.scraped_at, "relay 2": second.scraped_at},
             },
             scrape_seconds,
         ) as watching,
