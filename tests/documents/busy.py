@@ -17,10 +17,15 @@ from tests.running import bearer, watching
 PEOPLE, WORKERS, SLOW = 60, 24, 3
 ITEMS = 120
 SMALL_BUFFER_BYTES = 4096
+# With it the buffers of a reader that takes nothing are soon full.
+LONG_NOTE_BYTES = 20_000
 
 STEP = """
     UPDATE bulk_enrichment_jobs
-    SET progress = jsonb_build_object('total', $2::int, 'completed', $3::int, 'failed', 0) WHERE id = $1
+    SET progress = jsonb_build_object(
+        'total', $2::int, 'completed', $3::int, 'failed', 0, 'note', repeat('.', $4::int)
+    )
+    WHERE id = $1
 """
 END = "UPDATE bulk_enrichment_jobs SET status = $2 WHERE id = $1"
 CUT = (
@@ -34,13 +39,14 @@ async def keep_busy(dsn: str, cluster: Observed, seconds: float) -> None:
     async with connected(dsn) as connection:
         users = [await new_user(connection) for _ in range(WORKERS)]
     async with anyio.create_task_group() as tasks:
-        for user in users:
-            tasks.start_soon(_work, dsn, user, _chance(user.int))
+        for number, user in enumerate(users):
+            note_bytes = LONG_NOTE_BYTES if number < SLOW else 0
+            tasks.start_soon(_work, dsn, user, _chance(number), note_bytes)
         for number in range(PEOPLE):
             place = cluster.edge if number % 2 else cluster.service
             tasks.start_soon(_watch, place, users[number % WORKERS], _chance(number), seconds)
         for number in range(SLOW):
-            tasks.start_soon(_read_nothing, cluster.service, users[number], seconds / 2)
+            tasks.start_soon(_read_nothing, cluster.service, users[number], (0.3 + 0.1 * number) * seconds)
         tasks.start_soon(_lose_workers, dsn, users[0])
         tasks.start_soon(_ask, cluster.service, users, chance)
         for share, trouble in _troubles(dsn, cluster, users):
@@ -83,14 +89,14 @@ async def _at(seconds: float, trouble: Callable[[], Awaitable[None]]) -> None:
     await trouble()
 
 
-async def _work(dsn: str, user: UUID, chance: random.Random) -> None:
+async def _work(dsn: str, user: UUID, chance: random.Random, note_bytes: int) -> None:
     """One job after the other, each in its own rhythm."""
     async with connected(dsn) as connection:
         while True:
             await anyio.sleep(chance.uniform(0, 12))
             job, pace = await inserted(connection, user), chance.uniform(0.05, 0.4)
             for done in range(1, ITEMS + 1):
-                await connection.execute(STEP, job, ITEMS, done)
+                await connection.execute(STEP, job, ITEMS, done, note_bytes)
                 await anyio.sleep(chance.uniform(0, 2 * pace))
             await connection.execute(END, job, "completed")
 

@@ -165,7 +165,7 @@ class Canvas:
         )
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=unit == "short" and highest > 4))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(value, unit)))
-        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_locator(MaxNLocator(5, prune="both"))
         axes.xaxis.set_major_formatter(DateFormatter("%H:%M:%S"))  # type: ignore[no-untyped-call]
         axes.tick_params(colors=FAINT, length=0, pad=5)
         axes.grid(color=EDGE, linewidth=0.6)
@@ -208,7 +208,7 @@ async def draw(prometheus: Prometheus, start: float, end: float, path: Path) -> 
                 )
             else:
                 canvas.series(panel, lines)
-        canvas.figure.savefig(path, metadata={"Software": None})
+        canvas.figure.savefig(path, metadata={"Software": None}, pil_kwargs={"optimize": True})
 
 
 async def observe(dsn: str, folder: Path, seconds: float, path: Path) -> None:
