@@ -7,6 +7,7 @@ drawn from what it answers, each in its own place and with its own queries, name
 """
 
 import argparse
+import io
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from matplotlib.dates import DateFormatter
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from PIL import Image
 
 from progress_service.embedded import embedded_postgres
 from tests.documents.busy import keep_busy
@@ -33,6 +35,7 @@ PICTURE: Final = Path(__file__).parents[2] / "docs" / "images" / "dashboard.png"
 SCRAPE_SECONDS: Final = 2
 INTERVAL: Final = "10s"
 
+COLORS_MAX: Final = 128
 COLUMN_PIXELS, ROW_PIXELS, GAP_PIXELS, DPI = 62, 30, 7, 100
 WIDTH: Final = 24 * COLUMN_PIXELS
 BACKGROUND, PANEL, EDGE, TEXT, FAINT = "#f4f5f5", "#ffffff", "#e4e7eb", "#24292e", "#6b7580"
@@ -208,7 +211,10 @@ async def draw(prometheus: Prometheus, start: float, end: float, path: Path) -> 
                 )
             else:
                 canvas.series(panel, lines)
-        canvas.figure.savefig(path, metadata={"Software": None}, pil_kwargs={"optimize": True})
+        drawn = io.BytesIO()
+        canvas.figure.savefig(drawn, format="png")
+    # Lines and letters need few colours, and a page loads the picture.
+    Image.open(drawn).convert("RGB").quantize(COLORS_MAX, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 async def observe(dsn: str, folder: Path, seconds: float, path: Path) -> None:
