@@ -35,7 +35,7 @@ PICTURE: Final = Path(__file__).parents[2] / "docs" / "images" / "dashboard.png"
 SCRAPE_SECONDS: Final = 2
 INTERVAL: Final = "10s"
 
-COLORS_MAX: Final = 128
+COLORS_MAX: Final = 256
 COLUMN_PIXELS, ROW_PIXELS, GAP_PIXELS, DPI = 62, 30, 7, 100
 WIDTH: Final = 24 * COLUMN_PIXELS
 BACKGROUND, PANEL, EDGE, TEXT, FAINT = "#f4f5f5", "#ffffff", "#e4e7eb", "#24292e", "#6b7580"
@@ -214,7 +214,8 @@ async def draw(prometheus: Prometheus, start: float, end: float, path: Path) -> 
         drawn = io.BytesIO()
         canvas.figure.savefig(drawn, format="png")
     # Lines and letters need few colours, and a page loads the picture.
-    Image.open(drawn).convert("RGB").quantize(COLORS_MAX, dither=Image.Dither.NONE).save(path, optimize=True)
+    image = Image.open(drawn).convert("RGB")
+    image.quantize(COLORS_MAX, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 async def observe(dsn: str, folder: Path, seconds: float, path: Path) -> None:
