@@ -6,6 +6,7 @@ from typing import Final
 
 import anyio
 import pytest
+import yaml
 
 from tests.debian import program
 from tests.feeds import inserted
@@ -15,6 +16,7 @@ from tests.prometheus import observed, until_told
 from tests.running import bearer, watching
 from tests.test_cluster import work
 
+CASES: Final = Path(__file__).with_name("alerts.yml")
 INTERVAL: Final = "5s"
 EMPTY_ON_A_GOOD_DAY: Final = frozenset(
     {
@@ -73,13 +75,8 @@ async def test_every_query_has_an_answer(database: Database, tmp_path: Path) -> 
             assert "error" not in alert["annotations"]["summary"]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [("check", "rules", "alerts.yml"), ("check", "config", "prometheus.yml")],
-    ids=lambda arguments: arguments[1],
-)
-def test_prometheus_takes_its_files(arguments: tuple[str, ...]) -> None:
-    """It would not start with one that it cannot read."""
+def promtool(*arguments: str) -> str:
+    """What promtool says of the files in deploy/."""
     done = subprocess.run(
         [program("promtool"), *arguments],
         cwd=DEPLOY / "prometheus",
@@ -88,4 +85,22 @@ def test_prometheus_takes_its_files(arguments: tuple[str, ...]) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "SUCCESS" in done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize("arguments", [("rules", "alerts.yml"), ("config", "prometheus.yml")])
+def test_prometheus_takes_its_files(arguments: tuple[str, ...]) -> None:
+    """It would not start with one that it cannot read."""
+    assert "SUCCESS" in promtool("check", *arguments)
+
+
+def test_each_alert_comes_on_its_bad_day_and_none_on_a_good_one() -> None:
+    """One that never comes is worse than none, and one that comes every day is soon not read."""
+    good, empty, *bad = yaml.safe_load(CASES.read_text(encoding="utf-8"))["tests"]
+    alerts = [rule["alert"] for rule in RULES]
+    for quiet in (good, empty):
+        assert [case["alertname"] for case in quiet["alert_rule_test"]] == alerts
+        assert not any("exp_alerts" in case for case in quiet["alert_rule_test"])
+    loud = [case for each in bad for case in each["alert_rule_test"]]
+    assert [case["alertname"] for case in loud if case["exp_alerts"]] == alerts
+    assert "SUCCESS" in promtool("test", "rules", str(CASES))
