@@ -90,16 +90,18 @@ def test_every_command_is_one_that_the_service_has() -> None:
     start = shlex.split(unit()["Service"]["ExecStart"])
     assert Path(start[0]).name == "progress-service"
     assert next(arguments(start[1:])) == "serve"
+    start = shlex.split(unit("progress-relay")["Service"]["ExecStart"])
+    assert [*arguments(start[1:])] == ["relay"]
     web = re.search(r"^web: progress-service (.*)$", (ROOT / "Procfile").read_text(), re.MULTILINE)
     assert web is not None
     assert next(arguments(shlex.split(web[1].replace("$PORT", "8080")))) == "serve"
 
 
-def unit() -> configparser.ConfigParser:
-    """The unit for systemd, whose form is that of an INI file, but that a name may come twice."""
+def unit(name: str = "progress-service") -> configparser.ConfigParser:
+    """A unit for systemd, whose form is that of an INI file, but that a name may come twice."""
     parser = configparser.ConfigParser(strict=False, interpolation=None, delimiters=("=",))
     parser.optionxform = str  # type: ignore[assignment,method-assign]
-    parser.read_string(text("systemd/progress-service.service"))
+    parser.read_string(text(f"systemd/{name}.service"))
     return parser
 
 
