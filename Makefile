@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test check client docs load lock browser clean \
+.PHONY: help demo demo-cluster test check client docs load lock browser servers clean \
 	tests-in-browser-and-world tests-of-the-first-half tests-of-the-slow tests-of-the-rest
 
 help:  ## list these commands
@@ -17,7 +17,7 @@ demo: $(READY)  ## a PostgreSQL, the service, and a page with live bars (DEMO="-
 demo-cluster: $(READY)  ## PostgreSQL, NATS, two relays and three edges behind Caddy, and a page to break them from
 	@$(BIN)/python examples/cluster/play.py $(DEMO)
 
-test: $(READY) browser  ## every test, with a real PostgreSQL and a real Chromium (TESTS="tests/test_board.py" for some)
+test: $(READY) browser servers  ## every test, with a real PostgreSQL and a real Chromium (TESTS="tests/test_board.py" for some)
 ifdef TESTS
 	@$(BIN)/python -m pytest $(TESTS)
 else
@@ -63,12 +63,15 @@ load: $(READY)  ## docs/performance.md anew: what this machine takes, beside oth
 lock: $(READY)  ## renew the hashed lists of dependencies from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command 'make lock' pyproject.toml -o requirements.txt
+		--custom-compile-command 'make lock' --extra nats pyproject.toml -o requirements.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command 'make lock' --extra demo --extra nats --group dev pyproject.toml -o requirements-dev.txt
 
 browser: $(READY)
 	@$(BIN)/python tests/chromium.py
+
+servers: $(READY)
+	@$(BIN)/python -m tests.debian
 
 clean:  ## remove what these commands made
 	rm -rf .venv .demo .test report reports tests/npm/node_modules

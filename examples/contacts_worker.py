@@ -1,9 +1,11 @@
 """A worker that enriches CSV files of contacts, that may be killed at any moment, and then goes on.
 
-    python examples/contacts_worker.py contacts.csv --output enriched.csv --user-id UUID
-    python examples/contacts_worker.py contacts.csv --output enriched.csv --user-id UUID --resume JOB_ID
+    pip install '.[demo]'
+    export DATABASE_URL=postgresql://…
+    python examples/contacts_worker.py examples/contacts.csv --output new.csv --user-id UUID
+    python examples/contacts_worker.py examples/contacts.csv --output new.csv --user-id UUID --resume JOB_ID
     python examples/contacts_worker.py --watch inbox --user-id UUID
-    python examples/contacts_worker.py contacts.csv --check
+    python examples/contacts_worker.py examples/contacts.csv --check
 
 The reporting is in `enrich_file`; the rest is what any program around a long job needs. The exit status is 0
 when all is done, 1 when the database or the job is not there for it, 2 when what it was given is no good, 3

@@ -1,7 +1,8 @@
 """Enrich a CSV file of contacts while its user watches, in any web page: the example to copy.
 
+    pip install '.[demo]'
     export DATABASE_URL=postgresql://…
-    python examples/enrich_contacts.py contacts.csv enriched.csv USER_ID
+    python examples/enrich_contacts.py examples/contacts.csv enriched.csv USER_ID
 
 A worker that goes on after it was killed, and writes each contact once, is contacts_worker.py.
 """

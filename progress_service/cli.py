@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import anyio
 import typer
 
-from progress_service import logs, service
+from progress_service import logs, relaying, service
 from progress_service.demo.play import DemoError, play
 from progress_service.doctor.finding import Finding, Verdict
 from progress_service.doctor.rounds import rounds as doctor_rounds
@@ -75,12 +75,16 @@ def serve(
         logger.info("%d workers serve streams at %s/v1/stream", workers, address_of(listener))
         anyio.run(supervisor.run)
     else:
-        metrics = (
-            None
-            if settings.metrics_port is None
-            else listening_socket(settings.metrics_host, settings.metrics_port)
+        anyio.run(
+            _serve, settings, dsn, listener, _metrics_listener(settings), backend_options={"use_uvloop": True}
         )
-        anyio.run(_serve, settings, dsn, listener, metrics, backend_options={"use_uvloop": True})
+
+
+def _metrics_listener(settings: Settings) -> socket.socket | None:
+    """Where an operator's tools ask, if anywhere."""
+    if settings.metrics_port is None:
+        return None
+    return listening_socket(settings.metrics_host, settings.metrics_port)
 
 
 async def _serve(
@@ -107,8 +111,10 @@ def relay(
 ) -> None:
     """Tell edges (serve --feed nats://…) what changes in DATABASE_URL; of several relays one leads."""
     settings = Settings(nats=nats, feed=feed)
+    logs.configure(settings.log_format, settings.log_level)
     settings.require_nats()
-    anyio.run(service.relay, settings, settings.require_database_url(), backend_options={"use_uvloop": True})
+    dsn = settings.require_database_url()
+    anyio.run(relaying.run, settings, dsn, _metrics_listener(settings), backend_options={"use_uvloop": True})
 
 
 @commands.command()

@@ -8,6 +8,7 @@ import resource
 import socket
 import time
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -122,6 +123,14 @@ def _collect_less_often() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(5_000, 20, 50)
+
+
+async def serve_aside(app: ASGIApp, listener: socket.socket) -> None:
+    """Answer an operator's tools at a port of their own, until cancelled; the listener is closed then."""
+    address = address_of(listener)
+    with listener:
+        told = partial(logger.info, "metrics are at %s/metrics", address)
+        await Server(app, drain=lambda: None, on_start=told).serve([listener])
 
 
 def listening_socket(host: str, port: int) -> socket.socket:

@@ -29,7 +29,6 @@ from progress_service.api.sessions import Sessions
 from progress_service.api.stream import StreamRoute
 from progress_service.cluster.edge import Edge
 from progress_service.cluster.line import LineRefused
-from progress_service.cluster.relay import Relay
 from progress_service.core.board import Board
 from progress_service.core.model import Instant
 from progress_service.feeds.auto import AutoFeed, chosen_feed
@@ -39,7 +38,7 @@ from progress_service.feeds.ledger import Ledger
 from progress_service.jobs.reaper import Reaper
 from progress_service.jobs.store import JobStore
 from progress_service.policies import access_policy, limits, servers_of, stream_limits
-from progress_service.server import Server, address_of, allow_open_files
+from progress_service.server import Server, address_of, allow_open_files, serve_aside
 from progress_service.settings import Settings, SettingsError
 from progress_service.streams.beat import Beat
 from progress_service.streams.hub import Hub
@@ -145,10 +144,6 @@ class Service:
             trusted_proxies=self._settings.trusted_proxies,
         )
 
-    def metrics_server(self, *, on_start: Callable[[], None]) -> Server:
-        """What listens for those who read the metrics."""
-        return Server(metrics_application(self.figures), drain=lambda: None, on_start=on_start)
-
     async def _follow(self) -> None:
         if isinstance(self.feed, Edge):
             await self.feed.run()
@@ -206,11 +201,13 @@ def wall_clock() -> datetime:
     return datetime.now(UTC)
 
 
-def _database_feed(settings: Settings, dsn: str) -> FollowingFeed | AutoFeed:
+def database_feed(settings: Settings, dsn: str) -> FollowingFeed | AutoFeed:
+    """The feed that the settings name, of the database *dsn*."""
     return chosen_feed(settings.feed, dsn, clock=monotonic_clock, linger_seconds=settings.linger_seconds)
 
 
-def _reaper(settings: Settings, dsn: str) -> Reaper:
+def reaper_of(settings: Settings, dsn: str) -> Reaper:
+    """Who ends what hangs in the database *dsn*."""
     return Reaper(
         dsn,
         pending_seconds_max=settings.pending_seconds_max,
@@ -232,8 +229,8 @@ async def opened(
             edge = Edge(servers, clock=monotonic_clock, wall_clock=wall_clock)
             service = Service(settings, edge, store, more_routes)
         else:
-            feed = _database_feed(settings, dsn)
-            reaper = _reaper(settings, dsn)
+            feed = database_feed(settings, dsn)
+            reaper = reaper_of(settings, dsn)
             service = Service(settings, feed, store, more_routes, reaper=reaper, ledger=feed.ledger)
         async with service.running():
             yield service
@@ -263,40 +260,8 @@ async def serve(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_heed_signals, server, service.denials)
             if metrics_listener is not None:
-                tasks.start_soon(_serve_metrics, service, metrics_listener)
+                tasks.start_soon(serve_aside, metrics_application(service.figures), metrics_listener)
             await server.serve([listener])
-            tasks.cancel_scope.cancel()
-
-
-async def _serve_metrics(service: Service, listener: socket.socket) -> None:
-    address = address_of(listener)
-    with listener:
-        server = service.metrics_server(on_start=lambda: logger.info("metrics are at %s/metrics", address))
-        await server.serve([listener])
-
-
-async def relay(settings: Settings, dsn: str) -> None:
-    """Follow the database and tell the edges, whenever it is this process's turn, until SIGTERM or SIGINT.
-
-    Raises:
-        SettingsError: There is no NATS, or it cannot be used as things are set up.
-    """
-    servers = servers_of(settings, settings.require_nats())
-    beat = Beat(monotonic_clock)
-    reaper = _reaper(settings, dsn)
-    publisher = publisher_of(settings, beat, reaper)
-    relay = Relay(publisher, servers=servers, dsn=dsn, clock=monotonic_clock)
-    publisher.publish_to(relay)
-    with refusals_told():
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(beat.run)
-            tasks.start_soon(_database_feed(settings, dsn).run, publisher.accept)
-            tasks.start_soon(reaper.run)
-            tasks.start_soon(relay.run)
-            with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-                async for number in signals:
-                    logger.info("%s: ending", signal.Signals(number).name)
-                    break
             tasks.cancel_scope.cancel()
 
 

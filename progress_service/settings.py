@@ -166,7 +166,7 @@ class Settings(BaseSettings):
     """The address at which Prometheus finds /metrics; of another machine: 0.0.0.0, and a closed firewall."""
 
     metrics_port: int | None = Field(default=None, ge=0, le=PORT_MAX)
-    """The TCP port of /metrics, of the first worker if there are several; unset means that nobody listens."""
+    """The TCP port of /metrics and of a relay's probes, of the first of several workers; unset: none."""
 
     log_format: Literal["text", "json"] = "text"
     """How the log is written: text is for people, json one object a line."""

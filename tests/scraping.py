@@ -7,6 +7,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from progress_service.api.metrics import metrics_application
+from progress_service.relaying import RelayService
 from progress_service.service import Service
 
 
@@ -14,6 +15,7 @@ class Scrape:
     """One answer of `/metrics`."""
 
     def __init__(self, text: str) -> None:
+        self.text = text
         self.families: list[Metric] = list(text_string_to_metric_families(text))
         self._samples = {
             (sample.name, frozenset(sample.labels.items())): sample.value
@@ -38,7 +40,7 @@ class Scrape:
         }
 
 
-async def scrape(service: Service) -> Scrape:
+async def scrape(service: Service | RelayService) -> Scrape:
     """Read the metrics of *service* as they are now."""
     transport = httpx.ASGITransport(metrics_application(service.figures))
     async with httpx.AsyncClient(transport=transport, base_url="http://metrics") as http:

@@ -1,23 +1,21 @@
 """The dashboard and the alerts ask for what a service really tells: each name, label and value is there."""
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import promql_parser
 import pytest
-import yaml
 
+from progress_service.relaying import RelayService
+from progress_service.settings import Settings
+from tests.grafana import DASHBOARD, RULES, alert_queries, panel_queries, panels
 from tests.onlooker import Database
 from tests.running import ready, watching
 from tests.scraping import Scrape, scrape
 
 ROOT = Path(__file__).parents[1]
-DASHBOARD = json.loads((ROOT / "deploy/grafana/dashboard.json").read_text(encoding="utf-8"))
-ALERTS = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text(encoding="utf-8"))
-RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
 OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 
 BY_PROMETHEUS: Final = frozenset({"job", "instance"})
@@ -28,24 +26,6 @@ OF_PROMETHEUS: Final = frozenset({"up"})
 
 OPEN: Final = frozenset({"status"})
 """Labels whose values come up with what is asked."""
-
-
-def panels() -> Iterator[Mapping[str, Any]]:
-    """Those with queries."""
-    return (panel for panel in DASHBOARD["panels"] if panel["type"] != "row")
-
-
-def queries() -> Iterator[str]:
-    """Every query of both files, with Grafana's variables as Grafana would fill them in."""
-    for panel in panels():
-        for target in panel["targets"]:
-            yield (
-                target["expr"]
-                .replace("$__rate_interval", "1m")
-                .replace("$job", ".+")
-                .replace("$instance", ".+")
-            )
-    yield from (rule["expr"] for rule in RULES)
 
 
 def parts(expression: object, kind: type[Any]) -> Iterator[Any]:
@@ -91,8 +71,10 @@ async def test_every_query_asks_for_what_is_there(database: Database) -> None:
         assert reaper is not None
         while reaper.clock_offset_seconds is None:
             await service.http.get("/healthz")
-        scraped = await scrape(service.service)
-    asked = [*queries()]
+        settings = Settings(_env_file=None, nats="nats://nowhere.invalid")
+        relay = await scrape(RelayService(settings, database.dsn))
+        scraped = Scrape((await scrape(service.service)).text + relay.text)
+    asked = [*panel_queries(), *alert_queries()]
     assert len(asked) > 50
     assert [(query, fault) for query in asked for fault in faults(query, scraped)] == []
     # And nothing is told that nobody looks at, but for what explains itself on a closer look.

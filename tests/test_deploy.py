@@ -28,6 +28,7 @@ SETTINGS = {"DATABASE_URL"} | {f"PROGRESS_{name.upper()}" for name in Settings.m
 }
 # What the files themselves let one choose, beside our settings.
 OWN_NAMES = {"PROGRESS_UPSTREAM"}
+PROBES = {"readiness": "/readyz", "liveness": "/healthz"}
 DRAIN_SECONDS = Settings.model_fields["drain_seconds"].default
 
 
@@ -44,6 +45,8 @@ def documents(name: str) -> list[Any]:
 COMPOSE = documents("compose.yaml")[0]
 DEPLOYMENT, SERVICE, BUDGET = documents("kubernetes.yaml")
 (CONTAINER,) = DEPLOYMENT["spec"]["template"]["spec"]["containers"]
+RELAY_DEPLOYMENT, RELAY_BUDGET = documents("kubernetes-relay.yaml")
+(RELAY_CONTAINER,) = RELAY_DEPLOYMENT["spec"]["template"]["spec"]["containers"]
 DOCKERFILE = text("Dockerfile")
 IMAGE = dict(re.findall(r"(PROGRESS_\w+)=(\S+)", DOCKERFILE))
 
@@ -80,21 +83,25 @@ def test_every_command_is_one_that_the_service_has() -> None:
     assert default is not None
     assert yaml.safe_load(entry[1]) == ["progress-service"]
     assert [*arguments(yaml.safe_load(default[1]))] == ["serve"]
-    assert [*arguments(CONTAINER["args"])]
+    assert [*arguments(CONTAINER["args"])] == ["serve"]
+    assert [*arguments(RELAY_CONTAINER["args"])] == ["relay"]
+    assert [*arguments(COMPOSE["services"]["relay"]["command"])] == ["relay"]
     assert [*arguments(COMPOSE["services"]["schema"]["command"])] == ["schema", "--apply"]
     start = shlex.split(unit()["Service"]["ExecStart"])
     assert Path(start[0]).name == "progress-service"
     assert next(arguments(start[1:])) == "serve"
+    start = shlex.split(unit("progress-relay")["Service"]["ExecStart"])
+    assert [*arguments(start[1:])] == ["relay"]
     web = re.search(r"^web: progress-service (.*)$", (ROOT / "Procfile").read_text(), re.MULTILINE)
     assert web is not None
     assert next(arguments(shlex.split(web[1].replace("$PORT", "8080")))) == "serve"
 
 
-def unit() -> configparser.ConfigParser:
-    """The unit for systemd, whose form is that of an INI file, but that a name may come twice."""
+def unit(name: str = "progress-service") -> configparser.ConfigParser:
+    """A unit for systemd, whose form is that of an INI file, but that a name may come twice."""
     parser = configparser.ConfigParser(strict=False, interpolation=None, delimiters=("=",))
     parser.optionxform = str  # type: ignore[assignment,method-assign]
-    parser.read_string(text("systemd/progress-service.service"))
+    parser.read_string(text(f"systemd/{name}.service"))
     return parser
 
 
@@ -123,10 +130,31 @@ def test_the_ports_agree() -> None:
     assert annotations["prometheus.io/port"] == metrics
     assert SERVICE["spec"]["ports"][0]["targetPort"] == "http"
     assert COMPOSE["services"]["caddy"]["environment"]["PROGRESS_UPSTREAM"] == f"progress:{port}"
-    (scraped,) = documents("prometheus/prometheus.yml")[0]["scrape_configs"]
-    assert scraped["static_configs"][0]["targets"] == [f"progress:{metrics}"]
+    services, relays = documents("prometheus/prometheus.yml")[0]["scrape_configs"]
+    assert services["static_configs"][0]["targets"] == [f"progress:{metrics}"]
+    (found,) = relays["dns_sd_configs"]
+    assert found["names"] == ["relay"]
+    assert found["names"][0] in COMPOSE["services"]
+    assert str(found["port"]) == metrics
     assert f"PROGRESS_METRICS_PORT={metrics}" in unit()["Service"]["Environment"]
     assert f"{{$PROGRESS_UPSTREAM:127.0.0.1:{Settings.model_fields['port'].default}}}" in text("Caddyfile")
+
+
+def test_a_relay_is_asked_where_it_answers() -> None:
+    """It has one port, and its probes are there; the image's own check would ask for the service's."""
+    metrics = IMAGE["PROGRESS_METRICS_PORT"]
+    assert {each["name"]: str(each["containerPort"]) for each in RELAY_CONTAINER["ports"]} == {
+        "metrics": metrics
+    }
+    asked = {path: RELAY_CONTAINER[f"{probe}Probe"]["httpGet"] for probe, path in PROBES.items()}
+    assert asked == {path: {"path": path, "port": "metrics"} for path in PROBES.values()}
+    annotations = RELAY_DEPLOYMENT["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == metrics
+    relay = COMPOSE["services"]["relay"]
+    assert f"http://127.0.0.1:{metrics}/readyz" in relay["healthcheck"]["test"][-1]
+    # A relay that were an edge as well would not start.
+    assert relay["environment"]["PROGRESS_FEED"] == "auto"
+    assert relay["profiles"] == COMPOSE["services"]["nats"]["profiles"]
 
 
 def test_the_image_is_built_in_two_stages_and_runs_as_nobody() -> None:
@@ -162,25 +190,28 @@ def test_what_is_copied_into_the_image_is_all_that_it_takes(tmp_path: Path) -> N
 
 def test_containers_are_read_only_and_may_do_nothing_special() -> None:
     """The service writes no file and needs no right, so it should have none."""
-    for name in ("schema", "progress"):
+    for name in ("schema", "progress", "relay"):
         service = COMPOSE["services"][name]
         assert service["read_only"]
         assert service["cap_drop"] == ["ALL"]
-    context = CONTAINER["securityContext"]
-    assert context["readOnlyRootFilesystem"]
-    assert not context["allowPrivilegeEscalation"]
-    assert DEPLOYMENT["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"]
+    for deployment, container in ((DEPLOYMENT, CONTAINER), (RELAY_DEPLOYMENT, RELAY_CONTAINER)):
+        context = container["securityContext"]
+        assert context["readOnlyRootFilesystem"]
+        assert not context["allowPrivilegeEscalation"]
+        assert deployment["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"]
 
 
-def test_kubernetes_takes_its_file() -> None:
+def test_kubernetes_takes_its_files() -> None:
     """A field in the wrong place is dropped in silence by a cluster that is not strict."""
-    for document in (DEPLOYMENT, SERVICE, BUDGET):
+    for document in (DEPLOYMENT, SERVICE, BUDGET, RELAY_DEPLOYMENT, RELAY_BUDGET):
         kubernetes_validate.validate(document, "1.31", strict=True)
-    labels = DEPLOYMENT["spec"]["template"]["metadata"]["labels"]
-    for selector in (DEPLOYMENT["spec"]["selector"]["matchLabels"], SERVICE["spec"]["selector"]):
-        assert selector.items() <= labels.items()
-    assert BUDGET["spec"]["minAvailable"] < DEPLOYMENT["spec"]["replicas"]
-    assert DEPLOYMENT["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    for deployment, budget in ((DEPLOYMENT, BUDGET), (RELAY_DEPLOYMENT, RELAY_BUDGET)):
+        labels = deployment["spec"]["template"]["metadata"]["labels"]
+        for selector in (deployment["spec"]["selector"], budget["spec"]["selector"]):
+            assert selector["matchLabels"].items() <= labels.items()
+        assert budget["spec"]["minAvailable"] < deployment["spec"]["replicas"]
+        assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    assert SERVICE["spec"]["selector"].items() <= DEPLOYMENT["spec"]["template"]["metadata"]["labels"].items()
 
 
 def test_the_parts_of_the_composition_are_there() -> None:

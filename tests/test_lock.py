@@ -17,11 +17,11 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-NEEDED = PROJECT["project"]["dependencies"]
+# What the image has: it is a relay as well.
+NEEDED = [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["nats"]]
 NEEDED_BY_DEVELOPERS = [
     *NEEDED,
     *PROJECT["project"]["optional-dependencies"]["demo"],
-    *PROJECT["project"]["optional-dependencies"]["nats"],
     *PROJECT["dependency-groups"]["dev"],
     *PROJECT["build-system"]["requires"],
 ]

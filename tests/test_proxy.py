@@ -1,17 +1,24 @@
-"""The real Caddy before the real service, as deploy/Caddyfile has it: HTTP/2, and each event as it comes."""
+"""The real Caddy and the real nginx before the real service, as deploy/ has them: each event as it comes."""
 
 import os
 import socket
 import sysconfig
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 
 import anyio
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
+from tests.debian import program
 from tests.onlooker import Database
 from tests.programs import Log
 from tests.running import WAIT_SECONDS_MAX, Running, bearer, ready, watching
@@ -19,6 +26,7 @@ from tests.running import WAIT_SECONDS_MAX, Running, bearer, ready, watching
 pytestmark = pytest.mark.anyio
 
 CADDYFILE = Path(__file__).parents[1] / "deploy" / "Caddyfile"
+NGINX_CONF = CADDYFILE.with_name("nginx.conf")
 CADDY = Path(sysconfig.get_path("scripts")) / "caddy"
 NEW = "INSERT INTO bulk_enrichment_jobs (user_id, status) VALUES ($1, 'running') RETURNING id"
 COUNT = """
@@ -37,7 +45,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def browser_of(address: str) -> httpx.AsyncClient:
-    """A client that speaks HTTP/2 to Caddy, whose certificate is its own. It leaves a stream by closing."""
+    """A client that speaks HTTP/2 to the proxy, and trusts it. It leaves a stream by closing."""
     return httpx.AsyncClient(base_url=address, http2=True, verify=False, timeout=WAIT_SECONDS_MAX)  # noqa: S501
 
 
@@ -70,11 +78,78 @@ async def behind_caddy(service: Running, folder: Path) -> AsyncIterator[tuple[st
         await process.aclose()
 
 
-async def test_each_event_comes_through_http2_as_it_is_sent(database: Database, tmp_path: Path) -> None:
+@asynccontextmanager
+async def behind_nginx(service: Running, folder: Path) -> AsyncIterator[tuple[str, Log]]:
+    """Where nginx serves, and what it logs."""
+    http_port, https_port = free_ports(2)
+    certificate, key = self_signed(folder)
+    text = NGINX_CONF.read_text(encoding="utf-8")
+    # What Debian's package would have made, and what only root may have.
+    temporary = "".join(
+        f"{kind}_temp_path {folder}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    for told, here in {
+        "pid /run/nginx.pid": f"pid {folder}/nginx.pid",
+        "http {": f"http {{\n{temporary}",
+        "/var/log/nginx/access.log": "/dev/stderr",
+        "server 127.0.0.1:8080": f"server {service.address.removeprefix('http://')}",
+        "listen 80": f"listen 127.0.0.1:{http_port}",
+        "listen 443 ssl http2;": f"listen 127.0.0.1:{https_port} ssl http2;",
+        "/etc/nginx/tls/progress.example.com.pem": str(certificate),
+        "/etc/nginx/tls/progress.example.com.key": str(key),
+    }.items():
+        assert text.count(told) == 1, told
+        text = text.replace(told, here)
+    config = folder / "nginx.conf"
+    config.write_text(text, encoding="utf-8")
+    # Its workers run as nobody, where it is started by root.
+    options = "daemon off; error_log stderr notice;"
+    process = await anyio.open_process(
+        [program("nginx"), "-c", str(config), "-e", "stderr", "-g", options], stdout=DEVNULL, stderr=PIPE
+    )
+    log = Log(process)
+    try:
+        await log.until("start worker process")
+        yield f"https://127.0.0.1:{https_port}", log
+    finally:
+        process.terminate()
+        await process.aclose()
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate that nobody vouches for, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "progress.example.com")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / "tls.pem", folder / "tls.key"
+    files[0].write_bytes(certificate.public_bytes(Encoding.PEM))
+    files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return files
+
+
+Behind = Callable[[Running, Path], AbstractAsyncContextManager[tuple[str, Log]]]
+each_proxy = pytest.mark.parametrize("behind", [behind_caddy, behind_nginx], ids=["Caddy", "nginx"])
+
+
+@each_proxy
+async def test_each_event_comes_through_http2_as_it_is_sent(
+    behind: Behind, database: Database, tmp_path: Path
+) -> None:
     """A proxy that waits for more shows a bar that stands still; over HTTP/1.1 six tabs block a seventh."""
     async with (
         ready(database.dsn) as service,
-        behind_caddy(service, tmp_path) as (address, _),
+        behind(service, tmp_path) as (address, _),
         browser_of(address) as http,
         watching(http, database.user_id) as browser,
     ):
@@ -95,9 +170,12 @@ async def test_each_event_comes_through_http2_as_it_is_sent(database: Database, 
         assert browser.events[-1].type == "bye"
 
 
-async def test_a_browser_that_leaves_caddy_leaves_us(database: Database, tmp_path: Path) -> None:
+@each_proxy
+async def test_a_browser_that_leaves_the_proxy_leaves_us(
+    behind: Behind, database: Database, tmp_path: Path
+) -> None:
     """Else streams of people who are long gone would count until their tokens end."""
-    async with ready(database.dsn) as service, behind_caddy(service, tmp_path) as (address, _):
+    async with ready(database.dsn) as service, behind(service, tmp_path) as (address, _):
         async with browser_of(address) as http, watching(http, database.user_id):
             assert service.service.hub.streams == 1
         with anyio.fail_after(WAIT_SECONDS_MAX):
@@ -105,9 +183,16 @@ async def test_a_browser_that_leaves_caddy_leaves_us(database: Database, tmp_pat
                 await service.http.get("/healthz")
 
 
-async def test_what_is_logged_has_our_id_and_no_ticket(database: Database, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("behind", "shown"),
+    [(behind_caddy, "/v1/stream?ticket=hidden"), (behind_nginx, '"GET /v1/stream"')],
+    ids=["Caddy", "nginx"],
+)
+async def test_what_is_logged_has_our_id_and_no_ticket(
+    behind: Behind, shown: str, database: Database, tmp_path: Path
+) -> None:
     """A ticket opens streams for half a minute, and logs are read by others; the id ties both together."""
-    async with ready(database.dsn) as service, behind_caddy(service, tmp_path) as (address, log):
+    async with ready(database.dsn) as service, behind(service, tmp_path) as (address, log):
         async with browser_of(address) as http:
             ticket = (await http.post("/v1/tickets", headers=bearer(database.user_id))).json()["ticket"]
             async with http.stream("GET", "/v1/stream", params={"ticket": ticket}) as answer:
@@ -115,6 +200,6 @@ async def test_what_is_logged_has_our_id_and_no_ticket(database: Database, tmp_p
             told = await http.get("/readyz", headers={"X-Request-Id": "a-strangers-own"})
         assert told.headers["x-request-id"] != "a-strangers-own"
         await log.until(told.headers["x-request-id"])
-        await log.until("/v1/stream?ticket=hidden")
+        await log.until(shown)
         assert ticket not in log.text
         assert bearer(database.user_id)["Authorization"].split()[1].split(".")[0] not in log.text

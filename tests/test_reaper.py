@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -349,6 +350,18 @@ async def test_it_survives_a_database_without_our_table(
         await apply_schema(empty_dsn, schema_text())
         async with connected(empty_dsn) as worker, listening(empty_dsn) as listener:
             await until_ended(listener, await new_job(worker, await new_user(worker)))
+
+
+async def test_it_tries_more_and_more_seldom(empty_dsn: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A service that is started hours before its table must not fill a disk with the same line."""
+
+    def pauses() -> list[float]:
+        return [float(found) for found in re.findall(r"trying again in ([\d.]+) s", caplog.text)]
+
+    async with reaping(empty_dsn):
+        await until(lambda: len(pauses()) >= 5)
+    # Each is at least half of twice the one before, up to a limit.
+    assert pauses()[4] >= 0.8
 
 
 async def test_the_search_reads_an_index_of_the_active_jobs(dsn: str) -> None:

@@ -22,9 +22,9 @@ class Operations:
         self._feed = feed
         self._is_draining = is_draining
 
-    async def healthz(self, _: Request) -> Response:
+    async def healthz(self, request: Request) -> Response:
         """200 as long as the process can answer at all."""
-        return JSONResponse({"status": "ok"})
+        return await alive(request)
 
     async def readyz(self, _: Request) -> Response:
         """200 once everything that is committed is also known here, and 503 while that cannot be promised."""
@@ -32,16 +32,25 @@ class Operations:
             raise draining()
         kind, state = self._feed()
         if state is FeedState.LOST:
-            raise Problem(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "Not ready",
-                "The service does not hear of changes at the moment; its log says why, and it keeps trying.",
-                slug="not-ready",
-                headers={"Retry-After": "1"},
-                feed=state,
-                feed_kind=kind,
-            )
+            raise not_ready("The service does not hear of changes at the moment", feed=state, feed_kind=kind)
         return JSONResponse({"status": "ready", "feed": state, "feed_kind": kind})
+
+
+async def alive(_: Request) -> Response:
+    """200 from a process that can answer at all."""
+    return JSONResponse({"status": "ok"})
+
+
+def not_ready(lack: str, **members: object) -> Problem:
+    """What a probe is answered while something is lacking, which *lack* says; *members* are its details."""
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Not ready",
+        f"{lack}; its log says why, and it keeps trying.",
+        slug="not-ready",
+        headers={"Retry-After": "1"},
+        **members,
+    )
 
 
 def draining() -> Problem:

@@ -17,15 +17,18 @@ class Outbox:
 
     def __init__(self) -> None:
         self._messages: deque[Message] = deque()
-        self._bytes = 0
+        self.bytes = 0
         self._news = anyio.Event()
+
+    def __len__(self) -> int:
+        return len(self._messages)
 
     def put(self, subject: str, message: bytes) -> bool:
         """Add a message; False if that was too much, and all are gone."""
         self._messages.append((subject, message))
-        self._bytes += len(message)
+        self.bytes += len(message)
         self._news.set()
-        if len(self._messages) > MESSAGES_MAX or self._bytes > BYTES_MAX:
+        if len(self._messages) > MESSAGES_MAX or self.bytes > BYTES_MAX:
             self.clear()
             return False
         return True
@@ -34,7 +37,7 @@ class Outbox:
         """One message after the other, until there is none."""
         while self._messages:
             subject, message = self._messages.popleft()
-            self._bytes -= len(message)
+            self.bytes -= len(message)
             yield subject, message
 
     async def wait(self) -> None:
@@ -46,4 +49,4 @@ class Outbox:
     def clear(self) -> None:
         """Forget them all."""
         self._messages.clear()
-        self._bytes = 0
+        self.bytes = 0

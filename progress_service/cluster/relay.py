@@ -47,8 +47,33 @@ class Relay:
         self._clock = clock
         self._interest = Interest()
         self._outbox = Outbox()
-        self._is_connected = False
+        self.is_connected = False
+        # Since the start, for the metrics.
+        self.messages = 0
+        self.message_bytes = 0
+        self.snapshots = 0
+        self.terms = 0
         self.leadership = Leadership(dsn, clock=clock, is_fit=self._is_fit, begin=self._begin)
+
+    @property
+    def is_leading(self) -> bool:
+        """Whether it is this relay that the edges hear."""
+        return self.leadership.is_held
+
+    @property
+    def is_standing_by(self) -> bool:
+        """Whether it would lead if the leader went."""
+        return self.leadership.is_contending and not self.is_leading and self._is_fit()
+
+    @property
+    def users(self) -> int:
+        """How many users some edge watches, as far as it has told this relay."""
+        return len(self._interest)
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """How many messages have yet to be sent, and their bytes."""
+        return len(self._outbox), self._outbox.bytes
 
     def views(self, user_id: str) -> Collection[View]:
         """The views of this user that some edge watches, while it is for this relay to tell them."""
@@ -86,7 +111,7 @@ class Relay:
             except LineError as error:
                 logger.warning("no line to NATS: %s", error)
             finally:
-                self._is_connected = False
+                self.is_connected = False
             await lines.pause(failures)
             failures += 1
 
@@ -97,7 +122,7 @@ class Relay:
         await line.subscribe(wire.FEED, self._take_beat)
         self._outbox.clear()
         self._interest.clear()
-        self._is_connected = True
+        self.is_connected = True
         self.leadership.begin_anew()
         await run_beside(line.until_over, lambda: self._send(line))
 
@@ -115,11 +140,13 @@ class Relay:
                     self._interest.forget_lapsed(swept_at)
                 for subject, message in self._outbox.take():
                     await line.publish(subject, message)
+                    self.messages += 1
+                    self.message_bytes += len(message)
         except LineError:
             return
 
     def _is_fit(self) -> bool:
-        return self._is_connected and self._publisher.feed_state is not FeedState.LOST
+        return self.is_connected and self._publisher.feed_state is not FeedState.LOST
 
     @property
     def _speaks(self) -> bool:
@@ -129,6 +156,7 @@ class Relay:
 
     def _begin(self) -> None:
         """A term begins. Nobody is known to watch, and nothing that was said before counts."""
+        self.terms += 1
         self._outbox.clear()
         self._interest.clear()
         self._beat()
@@ -155,6 +183,7 @@ class Relay:
         frames = {view: self._publisher.snapshot(user_id, view) for view in views}
         snapshot = Relayed(self.leadership.term, 0, version, frames)
         self._say(message.reply, wire.relayed_bytes(snapshot))
+        self.snapshots += 1
 
     def _take_watch(self, message: Message) -> None:
         """An edge says whom it watches, and hears who has missed something."""

@@ -62,6 +62,8 @@ class Leadership:
         self._held_until: float = -inf
         self._highest_heard = 0
         self.term = 0
+        self.is_contending = False
+        """Whether there is a session that waits for the lock, or has it."""
 
     @property
     def is_held(self) -> bool:
@@ -101,11 +103,13 @@ class Leadership:
                 if self.is_held:
                     logger.warning("this relay leads no longer")
                 self._held_until = -inf
+                self.is_contending = False
             await anyio.sleep(pause_seconds(failures))
 
     async def _contend(self, connection: "Connection") -> None:
         """Wait for the lock, hold it, and return when it has to be let go."""
         await connection.execute(IDLE, timeout=REPLY_SECONDS_MAX)
+        self.is_contending = True
         while not (self._is_fit() and await connection.fetchval(LOCK, timeout=REPLY_SECONDS_MAX)):
             await connection.fetchval("SELECT 1", timeout=REPLY_SECONDS_MAX)
             await anyio.sleep(LOOK_SECONDS)

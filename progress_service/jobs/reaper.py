@@ -131,6 +131,8 @@ class Reaper:
         self._looked_at: float | None = None
         self._back_since: datetime | None = None
         self.is_at_work = False
+        # Whether this connection has been of any use.
+        self._is_well = False
         # How many jobs were ended or deleted, by the chore's name.
         self.done: Counter[str] = Counter()
         self.clock_offset_seconds: float | None = None
@@ -140,12 +142,12 @@ class Reaper:
         """Look once a second until cancelled, through every outage of PostgreSQL."""
         failures = 0
         while True:
-            looked_at = self._looked_at
+            self._is_well = False
             try:
                 async with self._connected() as connection:
                     await self._keep_looking(connection)
             except Outage as error:
-                failures = 0 if self._looked_at != looked_at else failures + 1
+                failures = 0 if self._is_well else failures + 1
                 pause_seconds = _pause_seconds(failures)
                 logger.warning(
                     "no reaper of hanging jobs: %s; trying again in %.1f s", _cause(error), pause_seconds
@@ -173,6 +175,7 @@ class Reaper:
             self.is_at_work = self.is_at_work or await connection.fetchval(LOCK)
             if self.is_at_work:
                 await self._look(connection)
+            self._is_well = True
             await anyio.sleep(LOOK_SECONDS)
 
     async def _note_outage(self, connection: "Connection") -> None:
