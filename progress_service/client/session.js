@@ -145,7 +145,7 @@ export function begin(element, root) {
   /** Draw, and draw again with the next second as long as times run and somebody looks. */
   function render() {
     frame = 0;
-    view?.render(state, watch?.now?.() ?? Date.now());
+    view?.render(state, watch?.now?.() ?? Date.now() + state.skewMs);
     clearTimeout(timer);
     if (isCurrent(state) && state.jobs.some((job) => !isFinished(job)))
       timer = setTimeout(renderSoon, SECOND_MS - (Date.now() % SECOND_MS));

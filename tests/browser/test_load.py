@@ -172,10 +172,21 @@ async def test_the_time_left_is_said_as_exactly_as_it_is_known(
     await expect(part(page, "left")).to_have_text(words)
 
 
+@pytest.mark.parametrize("wrong", ["2025-01-01T09:00:00Z", "2025-01-01T11:00:00Z"], ids=["slow", "fast"])
+async def test_a_browsers_wrong_clock_changes_no_time(page: Page, feed: ScriptedFeed, wrong: str) -> None:
+    """A job that has just begun would have run for an hour, or not yet."""
+    await page.clock.install(time=wrong)
+    feed.first["full"] = snapshot_view(job_view(), now="2025-01-01T10:02:05Z")
+    await show(page, feed)
+    await expect(part(page, "elapsed")).to_have_text("02:05 elapsed")
+    await page.clock.run_for(5_000)
+    await expect(part(page, "elapsed")).to_have_text("02:10 elapsed")
+
+
 async def test_times_stand_still_with_what_they_belong_to(page: Page, feed: ScriptedFeed) -> None:
     """A clock that runs on a dead connection makes everything beside it look alive."""
     await page.clock.install(time="2025-01-01T10:00:10Z")
-    feed.first["full"] = snapshot_view(job_view(eta_seconds=300, rate=4.0))
+    feed.first["full"] = snapshot_view(job_view(eta_seconds=300, rate=4.0), now="2025-01-01T10:00:10Z")
     await show(page, feed)
     await expect(part(page, "elapsed")).to_have_text("00:10 elapsed")
     await page.clock.run_for(5_000)
