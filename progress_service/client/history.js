@@ -5,10 +5,11 @@ import { adopt, button } from "./buttons.js";
 import { failuresOf, icon, labelOf, make, mark, sheet, write } from "./parts.js";
 import { learn } from "./texts.js";
 
-/** @import {Host} from "./session.js" */
+/** @import {Follower, Host} from "./session.js" */
 /** @import {Job} from "./types.d.ts" */
 
 learn({
+  history: "View history",
   hideHistory: "Hide history",
   noHistory: "Nothing has ended yet",
   noneOfThese: "None of these has ended yet",
@@ -22,23 +23,27 @@ learn({
 const PAGE = 10;
 const STATUSES = /** @type {const} */ (["completed", "failed", "cancelled"]);
 
-/** @type {WeakMap<Element, HTMLElement>} */
-const open = new WeakMap();
+/** Offer the history below the card. @param {Host} host @returns {Follower} */
+export function follow(host) {
+  const { say } = host.language;
+  const footer = host.root.querySelector(".footer");
+  const opener = button("history-button", toggle, say("history"));
+  /** @type {HTMLElement | null} */
+  let shown = null;
 
-/** Show the history below *opener*, or take it away again. @param {HTMLElement} opener @param {Host} host */
-export function toggleHistory(opener, host) {
-  const shown = open.get(opener);
-  mark(opener, { "aria-expanded": String(!shown) });
-  write(opener, host.language.say(shown ? "history" : "hideHistory"));
-  if (shown) {
-    shown.remove();
-    open.delete(opener);
-    return;
+  function toggle() {
+    mark(opener, { "aria-expanded": String(!shown) });
+    write(opener, say(shown ? "history" : "hideHistory"));
+    shown?.remove();
+    shown = shown ? null : new History(host).element;
+    if (!shown) return;
+    footer?.after(shown);
+    adopt(shown, styles);
   }
-  const { element } = new History(host);
-  open.set(opener, element);
-  opener.parentElement?.after(element);
-  adopt(element, styles);
+
+  mark(opener, { "aria-expanded": "false" });
+  footer?.append(opener);
+  return () => {};
 }
 
 class History {

@@ -104,7 +104,7 @@ async def test_a_refusal_is_put_back_and_explained(page: Page, feed: ScriptedFee
 async def test_a_press_that_cannot_be_loaded_is_answered(page: Page, feed: ScriptedFeed) -> None:
     """Who is cut off would press, and nothing would happen."""
     feed.first["full"] = snapshot_view(job_view())
-    await page.route("**/client/presses.js", lambda route: route.abort())
+    await page.route("**/client/*presses.js", lambda route: route.abort())
     await show(page, feed)
     await page.get_by_role("button", name="Pause: contacts.csv").press("Enter")
     said = "Pause was refused: Disconnected"
@@ -260,6 +260,8 @@ async def test_a_late_answer_does_not_pass_for_another_status(page: Page, feed: 
     await status.select_option("Failed")
     await expect(part(page, "past .label")).to_have_text(["failed"])
     async with page.expect_response("**status=completed"):
-        await waiting[0].fulfill(json={"jobs": [job_view("late", label="late", status="completed")], "next": None})
+        await waiting[0].fulfill(
+            json={"jobs": [job_view("late", label="late", status="completed")], "next": None}
+        )
     await page.evaluate("new Promise(requestAnimationFrame)")
     await expect(part(page, "past .label")).to_have_text(["failed"])

@@ -35,7 +35,7 @@ def made_from_these_sources(feed: ScriptedFeed) -> None:
     feed.first = {"full": snapshot_view(job_view()), "compact": compact_view(job_view())}
 
 
-@pytest.mark.parametrize(("element", "kilobytes_max"), [(LINE, 10), (CARD, 13)], ids=["line", "card"])
+@pytest.mark.parametrize(("element", "kilobytes_max"), [(LINE, 10), (CARD, 12)], ids=["line", "card"])
 async def test_the_element_is_small(
     page: Page, feed: ScriptedFeed, element: str, kilobytes_max: float
 ) -> None:

@@ -1,9 +1,9 @@
 """The client's small form: the sources bundled into a file for each page's need, and shortened.
 
-A page with the headless store loads one file. A page with the element loads two: what every element takes, and
-what the line does; or one, in which the card is, too. Compression gains little from many small files, so everything
-else takes what it needs from these, where a bundler left to itself would make a file for each set of modules that
-are shared. What loads late is therefore there twice: once for either file.
+A page with the headless store loads one file. A page with the element loads two: what every element takes,
+and what its view does; or one, with the card in it. Compression gains little from many small files, so
+everything else takes what it needs from these, where a bundler left to itself would make a file for each set
+of modules that are shared. What loads late is therefore there twice: once for either.
 """
 
 import re
@@ -20,11 +20,16 @@ from tests.npm.node import esbuild, run
 # group is not in the next. What both views want is in the element's file.
 HEADLESS = ("watch.js", "react.js")
 VIEWS = ("line.js", "card.js")
-ELEMENT = ("element.js", *VIEWS)
-ENTRY = "enrichment-progress-bar.js"
-# The element with its card, in one file; what belongs to it is called so, too.
+ELEMENT = ("element.js", *VIEWS, "enrichment-progress-bar.js")
+# It imports nothing, so that all load the same file.
+ALONE = "others.js"
+# The element with the card in its file, and what belongs to it: by other names than beside the usual one.
 WITH_CARD = "with-card"
-ENTRY_SOURCE = Path(__file__).parent / "entry.js"
+BESIDE_CARD = {
+    "element.js": f"{WITH_CARD}.js",
+    "enrichment-progress-bar.js": "enrichment-progress-card.js",
+    ALONE: ALONE,
+}
 TERSER = ("--compress", "passes=3", "--mangle")
 
 # With this to begin with, all names that the files exchange are different in two letters.
@@ -41,15 +46,18 @@ Files = Mapping[str, list[str]]
 
 def make_small(texts: Texts, folder: Path) -> list[str]:
     """Make the sources small, and write what becomes of them into *folder*; the names of the files."""
-    late = sorted({name for text in texts.values() for name in _LATE.findall(text)} - {*ELEMENT, ENTRY})
+    late = sorted({name for text in texts.values() for name in _LATE.findall(text)} - {*ELEMENT, ALONE})
     texts = _with_tight_styles(texts)
-    joined = _joined(texts)
-    names = [
-        *_bundled(texts, HEADLESS, folder),
-        *_bundled(texts, (*ELEMENT, *late), folder),
-        *_bundled(joined, (f"{WITH_CARD}.js", *map(_beside_card, ("line.js", *late))), folder),
-        *_bundled({ENTRY: ENTRY_SOURCE.read_text("utf-8")}, (ENTRY,), folder),
+    groups = [
+        (texts, (ALONE,)),
+        (texts, HEADLESS),
+        (texts, (*ELEMENT, *late)),
+        (
+            _joined(texts),
+            tuple(map(_beside_card, ("element.js", "enrichment-progress-bar.js", "line.js", *late))),
+        ),
     ]
+    names = [name for sources, entries in groups for name in _bundled(sources, entries, folder)]
     for name in names:
         path = folder / name
         run("terser/bin/terser", path, "--module", *TERSER, "--output", path)
@@ -67,7 +75,7 @@ def _bundled(texts: Texts, entries: Sequence[str], folder: Path) -> list[str]:
         for module, text in _divided(texts, files).items():
             (sources / module).write_text(text, "utf-8")
         paths = (f"sources/{file}" for file in files)
-        others = ("react", *(f"./{file}" for file in (*files, *ELEMENT, ENTRY)))
+        others = ("react", *(f"./{file}" for file in (*files, *ELEMENT, ALONE)))
         esbuild(*paths, *options, *(f"--external:{other}" for other in others), cwd=Path(name))
     return [*files]
 
@@ -84,7 +92,7 @@ def _joined(texts: Texts) -> dict[str, str]:
 
 
 def _beside_card(module: str) -> str:
-    return f"{WITH_CARD}.js" if module == "element.js" else f"{WITH_CARD}-{module}"
+    return BESIDE_CARD.get(module, f"{WITH_CARD}-{module}")
 
 
 def modules_of_files(texts: Texts, entries: Sequence[str]) -> dict[str, list[str]]:

@@ -1,1 +1,1 @@
-var e="enrichment-progress-bar",r=document.querySelector(`${e}:not([compact])`)?"./with-card.js":"./element.js",{EnrichmentProgressBar:t}=await(import(r));customElements.get(e)||customElements.define(e,t);export{t as EnrichmentProgressBar};
+import{EnrichmentProgressBar as e}from"./element.js";var r="enrichment-progress-bar";customElements.get(r)||customElements.define(r,e);export{e as EnrichmentProgressBar};
