@@ -133,6 +133,23 @@ async def test_only_finished_jobs_of_ones_own_are_there(dsn: str) -> None:
         }
 
 
+async def test_pages_of_one_status_skip_and_repeat_nothing(dsn: str) -> None:
+    """What failed lies scattered among what did not; a place in the history is the same for all statuses."""
+    async with ready(dsn) as service, connected(dsn) as worker:
+        ada = await new_user(worker)
+        for number in range(15):
+            status = "failed" if number % 3 == 0 else "completed"
+            await new_job(worker, ada, str(number), status, created_at=NOON + timedelta(minutes=number))
+        query: dict[str, str | int] = {"limit": 2, "status": "failed"}
+        pages = [await page(service.http, ada, **query)]
+        while pages[-1]["next"] is not None:
+            pages.append(await page(service.http, ada, before=pages[-1]["next"], **query))
+        labels = [[entry["label"] for entry in each["jobs"]] for each in pages]
+        assert labels == [["12", "9"], ["6", "3"], ["0"]]
+        others = await page(service.http, ada, before=pages[0]["next"], limit=2, status="completed")
+        assert [entry["label"] for entry in others["jobs"]] == ["8", "7"]
+
+
 async def test_an_older_row_that_cannot_be_shown_hides_no_other(dsn: str) -> None:
     """The upgrade keeps such rows; one of them must not cost a user all of their history."""
     async with ready(dsn) as service, connected(dsn) as worker:

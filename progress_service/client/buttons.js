@@ -11,7 +11,7 @@ Object.assign(SHAPES, {
 /**
  * A button: its parts are those given, and `button`.
  * @param {string} part
- * @param {() => void} act
+ * @param {(event: any) => void} act
  * @param {...(Node | string)} children
  */
 export function button(part, act, ...children) {

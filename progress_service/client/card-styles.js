@@ -59,6 +59,10 @@ export const cardStyles = sheet(/* css */ `
   content-visibility: auto;
   contain-intrinsic-block-size: auto 5rem;
 }
+[data-arriving] { animation: arrive 0.26s ease-in-out; }
+[data-leaving] { animation: leave 0.26s ease-in-out forwards; }
+@keyframes arrive { from { max-block-size: 0; padding-block: 0; opacity: 0; } to { max-block-size: 6rem; } }
+@keyframes leave { from { max-block-size: 6rem; } to { max-block-size: 0; padding-block: 0; opacity: 0; } }
 .job + .job, .footer:not(:empty) { border-block-start: 1px solid var(--_border); }
 .job > .icon { color: var(--_text); }
 .label {
@@ -98,18 +102,8 @@ export const cardStyles = sheet(/* css */ `
 :focus-visible { outline: 2px solid var(--_running); outline-offset: -2px; }
 .facts .button, .footer > .button { padding: 0 0.375rem; margin: 0 -0.375rem; }
 .facts .button { margin-block: -0.125rem; }
-[aria-expanded]:not(:has(.icon))::after {
-  content: "";
-  display: inline-block;
-  inline-size: 0.3125em;
-  block-size: 0.3125em;
-  margin-inline-start: 0.5em;
-  border: solid currentColor;
-  border-width: 0 1.5px 1.5px 0;
-  rotate: 45deg;
-  translate: 0 -0.1875em;
-}
-[aria-expanded="true"]:not(:has(.icon))::after { rotate: -135deg; translate: 0 0.0625em; }
+[aria-expanded]:not(.cancel)::after { content: " \\25be" / ""; }
+[aria-expanded="true"]:not(.cancel)::after { content: " \\25b4" / ""; }
 
 @container (inline-size >= 46rem) {
   .job { grid-template-columns: 1rem minmax(8rem, 16rem) minmax(0, 1fr) 9rem 2.5rem 3.25rem; }

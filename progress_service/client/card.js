@@ -2,7 +2,6 @@
 
 import { isCurrent } from "./store.js";
 import { time } from "./moments.js";
-import { button } from "./buttons.js";
 import { SHAPES, icon, make, mark, spans, styles, write } from "./parts.js";
 import { cardStyles } from "./card-styles.js";
 import { rowOf } from "./row.js";
@@ -16,7 +15,6 @@ learn({
   empty: "No jobs are running",
   active: "{n} active",
   since: "Last update {time}",
-  history: "View history",
 });
 
 SHAPES.live = "M8 6a2 2 0 1 1 0 4 2 2 0 0 1 0-4z";
@@ -50,12 +48,6 @@ export function view(host) {
   for (const type of ["pointerover", "focusin"]) list.addEventListener(type, preload, { once: true });
   // Without it, Safari does not take a list without bullets for one.
   mark(list, { role: "list" });
-  if (host.element.history) {
-    const toggle = async () => (await import("./history.js")).toggleHistory(opener, host);
-    const opener = button("history-button", toggle, say("history"));
-    mark(opener, { "aria-expanded": "false" });
-    footer.append(opener);
-  }
 
   /** @param {ProgressState} state @param {number} now */
   function render(state, now) {

@@ -1,6 +1,7 @@
 /** The question before a job is cancelled. Opened below the job, answered by keyboard or pointer. */
 
 import { adopt, button } from "./buttons.js";
+import { isFinished } from "./store.js";
 import { labelOf, make, mark, sheet } from "./parts.js";
 import { learn } from "./texts.js";
 
@@ -11,11 +12,13 @@ learn({ sure: "Cancel this job?", yes: "Cancel job", keep: "Keep it running" });
 
 export class Panel {
   #keep;
+  #close;
   #isNew = true;
   element;
 
   /** @param {Host} host @param {Job} job @param {(command?: Command) => void} close */
   constructor({ language }, job, close) {
+    this.#close = close;
     const question = make("span", "question", language.say("sure"));
     const yes = button("confirm danger", () => close("cancel"), language.say("yes"));
     this.#keep = button("keep plain", () => close(), language.say("keep"));
@@ -29,7 +32,9 @@ export class Panel {
     });
   }
 
-  render() {
+  /** @param {Job} job */
+  render(job) {
+    if (isFinished(job) || job.requested === "cancel") return this.#close();
     if (!this.#isNew) return;
     this.#isNew = false;
     adopt(this.element, styles);

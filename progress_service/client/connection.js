@@ -129,6 +129,8 @@ export function connect(stream, tabs) {
       return console.warn(`progress: the event “${type}” is not JSON and was left out`);
     }
     if (type === "bye") retryMs = data.retry_ms;
+    // Clocks of browsers may be hours off, so times run by that of the service.
+    if (data.now) data.skewMs = Date.parse(data.now) - Date.now();
     // A token that is about to end is replaced before it does, so that nothing is missed; not at once, lest
     // all pages come at the same time, or one page again and again with the same token. A cookie is the
     // page's to renew.

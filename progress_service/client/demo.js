@@ -49,7 +49,7 @@ export function play(name) {
     pause: ask("pause"),
     resume: ask("resume"),
     cancel: ask("cancel"),
-    history: async (query) => past(Number(query?.before)),
+    history: async (query) => past(Number(query?.before), query?.status),
     release: () => player?.stop(),
     useToken() {},
     retry() {},
@@ -146,8 +146,8 @@ class Player {
   }
 }
 
-/** Three pages of what has ended. @param {number} before */
-function past(before) {
+/** Three pages of what has ended, or those of a page that have this status. @param {number} before @param {string | null} [asked] */
+function past(before, asked) {
   const from = before || 24;
   const jobs = Array.from({ length: Math.min(10, from) }, (_, index) => {
     const number = from - index;
@@ -166,5 +166,6 @@ function past(before) {
       ended_by: /** @type {"user" | "worker"} */ (status === "cancelled" ? "user" : "worker"),
     };
   });
-  return { jobs, next: from > 10 ? String(from - 10) : null };
+  const next = from > 10 ? String(from - 10) : null;
+  return { jobs: jobs.filter(({ status }) => !asked || status === asked), next };
 }

@@ -5,81 +5,114 @@ import { adopt, button } from "./buttons.js";
 import { failuresOf, icon, labelOf, make, mark, sheet, write } from "./parts.js";
 import { learn } from "./texts.js";
 
-/** @import {Host} from "./session.js" */
+/** @import {Follower, Host} from "./session.js" */
 /** @import {Job} from "./types.d.ts" */
 
 learn({
+  history: "View history",
   hideHistory: "Hide history",
   noHistory: "Nothing has ended yet",
+  noneOfThese: "None of these has ended yet",
+  shownStatus: "Show",
+  all: "All",
   older: "Show older",
   retry: "Try again",
   loading: "Loading…",
 });
 
 const PAGE = 10;
+const STATUSES = /** @type {const} */ (["completed", "failed", "cancelled"]);
 
-/** @type {WeakMap<Element, HTMLElement>} */
-const open = new WeakMap();
+/** Offer the history below the card. @param {Host} host @returns {Follower} */
+export function follow(host) {
+  const { say } = host.language;
+  const footer = host.root.querySelector(".footer");
+  const opener = button("history-button", toggle, say("history"));
+  /** @type {HTMLElement | null} */
+  let shown = null;
 
-/** Show the history below *opener*, or take it away again. @param {HTMLElement} opener @param {Host} host */
-export function toggleHistory(opener, host) {
-  const shown = open.get(opener);
-  mark(opener, { "aria-expanded": String(!shown) });
-  write(opener, host.language.say(shown ? "history" : "hideHistory"));
-  if (shown) {
-    shown.remove();
-    open.delete(opener);
-    return;
+  function toggle() {
+    mark(opener, { "aria-expanded": String(!shown) });
+    write(opener, say(shown ? "history" : "hideHistory"));
+    shown?.remove();
+    shown = shown ? null : new History(host).element;
+    if (!shown) return;
+    footer?.after(shown);
+    adopt(shown, styles);
   }
-  const { element } = new History(host);
-  open.set(opener, element);
-  opener.parentElement?.after(element);
-  adopt(element, styles);
+
+  mark(opener, { "aria-expanded": "false" });
+  footer?.append(opener);
+  return () => {};
 }
 
 class History {
   #list = make("ul", "list ended");
   #note = make("p", "note");
+  #filter = /** @type {HTMLSelectElement} */ (make("select", "filter"));
   #older;
   element;
 
   #host;
   /** @type {string | null} Where the next page begins. */
   #before = null;
+  /** Counts the choices of a status: an answer to an earlier one comes too late. */
+  #choices = 0;
 
   /** @param {Host} host */
   constructor(host) {
+    const { say } = host.language;
     this.#host = host;
     this.#older = button("older plain", () => this.#load(), "");
-    this.element = make("div", "history", this.#list, make("div", "history-end", this.#note, this.#older));
+    const label = make("label", "filter-label", say("shownStatus"), this.#filter);
+    const end = make("div", "history-end", this.#note, this.#older);
+    this.element = make("div", "history", make("div", "history-start", label), this.#list, end);
+    this.#filter.append(new Option(say("all"), ""), ...STATUSES.map((status) => new Option(say(status), status)));
+    this.#filter.onchange = () => this.#choose();
     mark(this.#list, { role: "list" });
     mark(this.#note, { role: "status" });
     this.#load();
   }
 
+  /** Begin anew with the status that was chosen. */
+  #choose() {
+    this.#choices++;
+    this.#before = null;
+    this.#list.replaceChildren();
+    this.#older.hidden = true;
+    this.#load();
+  }
+
   async #load() {
     const { language, watch } = this.#host;
+    const choice = this.#choices;
+    const status = this.#filter.value;
     this.#older.disabled = true;
     write(this.#note, language.say("loading"));
     try {
       const page = await watch?.history({
         limit: PAGE,
         ...(this.#before !== null && { before: this.#before }),
+        ...(status && { status }),
       });
+      if (choice !== this.#choices) return;
       const jobs = page?.jobs ?? [];
       const hadFocus = this.#older.matches(":focus") || this.#older.disabled;
       const rows = jobs.map((job) => this.#row(job));
       this.#list.append(...rows);
       this.#before = page?.next ?? null;
-      write(this.#note, this.#list.childElementCount === 0 ? language.say("noHistory") : "");
+      const isEmpty = this.#list.childElementCount === 0;
+      write(this.#note, isEmpty && language.say(status ? "noneOfThese" : "noHistory"));
       write(this.#older, language.say("older"));
       // Whoever asked for more goes on reading where the new ones begin.
       if (hadFocus && this.#list.childElementCount > rows.length) rows[0]?.focus();
       this.#older.hidden = this.#before === null;
     } catch (error) {
+      if (choice !== this.#choices) return;
       const { problem } = /** @type {{problem?: {title: string, detail: string}}} */ (error);
       write(this.#note, problem?.detail || problem?.title || String(error));
       write(this.#older, language.say("retry"));
+      this.#older.hidden = false;
     }
     this.#older.disabled = false;
   }
@@ -113,6 +146,17 @@ class History {
 
 const styles = sheet(/* css */ `
 .history { border-block-start: 1px solid var(--_border); }
+.history-start { padding: 0.375rem var(--_pad) 0; color: var(--_muted); }
+.filter-label { display: inline-flex; align-items: center; gap: 0.5rem; }
+.filter {
+  min-block-size: 24px;
+  padding: 0.125rem 0.375rem;
+  border: 1px solid var(--_border);
+  border-radius: 0.375rem;
+  background: var(--_surface);
+  color: var(--_ink);
+  font: inherit;
+}
 .past {
   display: grid;
   grid-template-columns: 1rem minmax(0, 1fr) auto;

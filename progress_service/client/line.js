@@ -3,7 +3,7 @@
  */
 
 import { isCurrent, latestJob } from "./store.js";
-import { TimeLeft } from "./timeleft.js";
+import { timeLeftOf } from "./timeleft.js";
 import { bar, icon, make, mark, percentageOf, sheet, spans, statusLook, styles, write } from "./parts.js";
 import { connectionName, statusName } from "./texts.js";
 
@@ -23,7 +23,7 @@ export function view({ language, renderSoon }) {
   const text = make("span", "text", status, count, short);
   const element = make("div", "line", picture.element, text, progress.element, percentage, left, more);
   let timer = 0;
-  let timeLeft = new TimeLeft();
+  let timeLeft = timeLeftOf();
   /** @type {Job | null} */
   let shown = null;
 
@@ -51,7 +51,7 @@ export function view({ language, renderSoon }) {
     write(status, name !== "running" && say(name));
     mark(element, { "data-status": look, "data-stale": !current, title });
     progress.element.hidden = !job;
-    if (job?.id !== shown?.id) timeLeft = new TimeLeft();
+    if (job?.id !== shown?.id) timeLeft = timeLeftOf();
     if (job && job !== shown) timeLeft.hear(job, now);
     shown = job;
     if (!job) return spanned.slice(1).forEach((each) => write(each, ""));

@@ -6,26 +6,15 @@ import { learn } from "./texts.js";
 
 learn({ perSecond: "{n}/s", perMinute: "{n}/min" });
 
-/** @typedef {{format(duration: {hours: number, minutes: number, seconds: number}): string}} DurationFormat */
-/** @type {Map<string, DurationFormat>} By language; one is dear to make. */
-const digital = new Map();
-
 /**
- * A duration to the second, as a clock shows it; coarser where the browser knows no durations.
+ * A duration to the second, as a clock shows it, in the digits of the language. `Intl.DurationFormat` is in few
+ * browsers yet, and dear to make.
  * @param {number} seconds
  * @param {Language} language
  */
-export function clock(seconds, language) {
-  const { DurationFormat } = /** @type {any} */ (Intl);
-  if (!DurationFormat) {
-    const size = seconds < 60 ? 0 : seconds < 3_600 ? 1 : 2;
-    return language.unit(size).format(seconds / 60 ** size);
-  }
-  const { tag } = language;
-  const format = digital.get(tag) ?? new DurationFormat(tag, { style: "digital", hoursDisplay: "auto" });
-  digital.set(tag, format);
-  const [hours, minutes] = [seconds / 3_600, (seconds / 60) % 60].map(Math.floor);
-  return format.format({ hours, minutes, seconds: Math.floor(seconds % 60) });
+export function clock(seconds, { digits }) {
+  const [hours, ...rest] = [seconds / 3_600, (seconds / 60) % 60, seconds % 60].map(Math.floor);
+  return [...(hours > 0 ? [digits(hours)] : []), ...rest.map((part) => digits(part, 2))].join(":");
 }
 
 /** @param {number} milliseconds As `Date.now()` has them. @param {Language} language */

@@ -11,7 +11,7 @@ export { sheet, styles } from "./styles.js";
 /** @import {Job} from "./types.d.ts" */
 
 const SVG = "http://www.w3.org/2000/svg";
-const CIRCLE = "M8 1.75a6.25 6.25 0 1 1 0 12.5 6.25 6.25 0 0 1 0-12.5";
+const CIRCLE = "M8 2a6 6 0 1 1 0 12A6 6 0 0 1 8 2";
 
 /**
  * What each icon shows, in a box of 16 by 16. A shape of its own for each, since colour alone says nothing to
@@ -19,14 +19,14 @@ const CIRCLE = "M8 1.75a6.25 6.25 0 1 1 0 12.5 6.25 6.25 0 0 1 0-12.5";
  * @type {Record<string, string>}
  */
 export const SHAPES = {
-  pending: `${CIRCLE}M8 4.75V8l2.25 1.5`,
+  pending: `${CIRCLE}M8 5v3l2 1`,
   running: "M8 1a7 7 0 0 1 7 7",
-  paused: `${CIRCLE}M6.5 5.75v4.5M9.5 5.75v4.5`,
-  completed: `${CIRCLE}M5.25 8.25l2 2 3.5-4`,
-  failed: `${CIRCLE}M8 4.75v3.75M8 11v.25`,
-  cancelled: `${CIRCLE}M5.75 5.75l4.5 4.5M10.25 5.75l-4.5 4.5`,
-  stalled: "M8 2 14.5 13.5h-13zM8 6.5v3M8 11.5v.25",
-  cut: "M1.75 8a6.25 6.25 0 0 1 10.7-4.4M14.25 8a6.25 6.25 0 0 1-10.7 4.4M12.75 1v2.9h-2.9M3.25 15v-2.9h2.9",
+  paused: `${CIRCLE}M6.5 6v4M9.5 6v4`,
+  completed: `${CIRCLE}M5.5 8l2 2 3-4`,
+  failed: `${CIRCLE}M8 5v3M8 11v0`,
+  cancelled: `${CIRCLE}M6 6l4 4M10 6l-4 4`,
+  stalled: "M8 2l6 11H2zM8 6v3M8 11v0",
+  cut: "M2 8a6 6 0 0 1 10-4M14 8a6 6 0 0 1-10 4M12 1v3H9M4 15v-3h3",
 };
 
 /** The shapes that a state of the connection borrows. @type {Record<string, string>} */

@@ -3,26 +3,28 @@
 import { Panel as Question } from "./confirm.js";
 import { mark } from "./parts.js";
 
-/** @import {PanelClass, Row} from "./row.js" */
+/** @import {Row} from "./row.js" */
 /** @import {Command} from "./types.d.ts" */
 
 /**
- * Do what a button is for: open *module* below the job, ask whether people are sure of *command*, or send it.
+ * Do what a button is for: ask what it names of the job, after the question whether people are sure of a cancel; or
+ * open the batches, which name nothing.
  * @param {Row} row
- * @param {HTMLElement} opener
- * @param {Command} [command]
- * @param {Promise<{Panel: PanelClass}>} [module]
+ * @param {HTMLButtonElement} opener
  */
-export async function press(row, opener, command, module) {
+export async function press(row, opener) {
+  const command = /** @type {Command | ""} */ (opener.value);
   if (command && command !== "cancel") return ask(row, command);
-  if (row.close(opener)) return opener.focus();
-  const Panel = module ? (await module).Panel : Question;
+  if (close(row, opener)) return opener.focus();
+  const { Panel } = command ? { Panel: Question } : await import("./batches.js");
   const job = row.job();
   if (!job || row.panels.has(opener)) return;
   const panel = new Panel(row.host, job, (answer) => {
-    row.close(opener);
+    // Who is elsewhere by now, when the job has ended meanwhile, is not called back.
+    const hadFocus = row.element.matches(":focus-within");
+    close(row, opener);
     if (answer) ask(row, answer);
-    else opener.focus();
+    else if (hadFocus) opener.focus();
   });
   row.panels.set(opener, panel);
   mark(opener, { "aria-expanded": "true" });
@@ -30,10 +32,17 @@ export async function press(row, opener, command, module) {
   panel.render(job);
 }
 
+/** Whether there was something to close. @param {Row} row @param {HTMLElement} opener */
+function close({ panels }, opener) {
+  mark(opener, { "aria-expanded": "false" });
+  panels.get(opener)?.element.remove();
+  return panels.delete(opener);
+}
+
 /** Ask something of the job, and say why if that is refused. @param {Row} row @param {Command} command */
 async function ask({ host, job, refuse }, command) {
   const refused = await host.ask(command, job()?.id ?? "");
   if (!refused?.isOurs) return;
   const { title = String(refused.error), detail } = refused.problem ?? {};
-  refuse(command, detail || title);
+  refuse(host.language.say(command), detail || title);
 }

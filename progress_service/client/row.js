@@ -3,7 +3,7 @@
 import { isFinished } from "./store.js";
 import { clock, rate } from "./moments.js";
 import { button } from "./buttons.js";
-import { TimeLeft } from "./timeleft.js";
+import { timeLeftOf } from "./timeleft.js";
 import {
   bar,
   failuresOf,
@@ -26,13 +26,13 @@ import { learn, statusName } from "./texts.js";
  * @typedef {{element: HTMLElement, render: (job: Job) => void}} Panel
  * @typedef {new (host: Host, job: Job, close: (command?: Command) => void) => Panel} PanelClass
  *
- * A row, as those see it who do something for it. `close` says whether there was something to close.
+ * A row, as those see it who do something for it. `refuse` says below the job, and aloud, that a press came to
+ * nothing.
  * @typedef {object} Row
  * @property {Host} host
  * @property {HTMLElement} element
  * @property {Map<HTMLElement, Panel>} panels What is open below, by the button that opened it.
- * @property {(opener: HTMLElement) => boolean} close
- * @property {(command: Command, reason: string) => void} refuse
+ * @property {(action: string, reason: string) => void} refuse
  * @property {() => Job | null} job
  */
 
@@ -48,8 +48,6 @@ learn({
   refusal: "{action} was refused: {reason}",
 });
 
-const MOVE_MS = 260;
-
 /** @param {Host} host */
 export function rowOf(host) {
   const { language } = host;
@@ -60,30 +58,27 @@ export function rowOf(host) {
   const [label, percentage, status, count, failures, speed, left, elapsed] = spans(
     ...["label", "percentage", "status", "count", "failed-count", "rate", "left", "elapsed"],
   );
-  const batches = button("batches", () => press(batches, undefined, import("./batches.js")));
+  const batches = button("batches", press);
   const error = make("p", "error");
   const refusal = make("p", "refusal");
-  const toggle = button("toggle", () => press(toggle, action), togglePicture.element);
-  const cancel = button("cancel", () => press(cancel, "cancel"), icon("cancel").element);
+  const toggle = button("toggle", press, togglePicture.element);
+  const cancel = button("cancel", press, icon("cancel").element);
   const facts = make("div", "facts", status, count, failures, batches, speed, elapsed);
   const actions = make("span", "actions", toggle, cancel);
   const parts = [picture.element, label, left, percentage, actions, progress.element, facts, error, refusal];
   const element = make("li", "job", ...parts);
 
-  const timeLeft = new TimeLeft();
+  const timeLeft = timeLeftOf();
   /** @type {Job | null} */
   let shown = null;
   let wasCurrent = true;
   let shownSecond = 0;
-  /** @type {Command} */
-  let action = "pause";
-  /** What is open below, by the button that opened it. @type {Map<HTMLElement, Panel>} */
-  const panels = new Map();
+  /** @type {Row} */
+  const row = { host, element, panels: new Map(), refuse, job: () => shown };
 
   element.tabIndex = -1;
   label.dir = "auto";
-  const row = { host, element, panels, close, refuse, job: () => shown };
-  [batches, cancel].forEach(close);
+  for (const opener of [batches, cancel]) mark(opener, { "aria-expanded": "false" });
 
   /** @param {Job} job @param {boolean} isCurrent @param {number} now */
   function render(job, isCurrent, now) {
@@ -104,6 +99,7 @@ export function rowOf(host) {
   function renderJob(job, isCurrent, now) {
     const look = statusLook(job);
     const name = statusName(job);
+    const hadFocus = element.matches(":focus-within");
     if (job !== shown) timeLeft.hear(job, now);
     if (job.status !== shown?.status) write(refusal, "");
     shown = job;
@@ -119,17 +115,18 @@ export function rowOf(host) {
     write(speed, isCurrent && name === "running" && rate(job.rate, language));
     write(error, job.error);
     progress.show(job, language, isCurrent);
+    for (const panel of row.panels.values()) panel.render(job);
     renderButtons(job);
-    for (const panel of panels.values()) panel.render(job);
+    // What a person was on may be gone; the job that it belonged to is not.
+    if (hadFocus && !element.matches(":focus-within")) element.focus();
   }
 
   /** @param {Job} job */
   function renderButtons(job) {
     const { requested, status, progress } = job;
-    const hadFocus = element.matches(":focus-within");
     const isEnding = isFinished(job) || requested === "cancel";
     // A pause that was asked for can be taken back before the worker has answered.
-    action = (requested ?? status).startsWith("pause") ? "resume" : "pause";
+    const action = (requested ?? status).startsWith("pause") ? "resume" : "pause";
     togglePicture.show(action);
     toggle.hidden = isEnding || (status === "pending" && !requested);
     cancel.hidden = isEnding;
@@ -138,68 +135,45 @@ export function rowOf(host) {
     const n = Array.isArray(progress.batches) ? progress.batches.length : 0;
     batches.hidden = n === 0;
     write(batches, say(isFinished(job) ? "batches" : "batchOf", { done: progress.current_batch, n }));
-    if (isEnding) close(cancel);
-    // What a person was on may be gone; the job that it belonged to is not.
-    if (hadFocus && !element.matches(":focus-within")) element.focus();
   }
 
-  /** @param {HTMLElement} opener @param {Command} command */
+  /** @param {HTMLButtonElement} opener @param {Command} command */
   function name(opener, command) {
     const title = say(command);
     const words = { action: title, label: label.textContent ?? "" };
-    mark(opener, { title, "aria-label": say("actions", words) });
+    mark(opener, { title, value: command, "aria-label": say("actions", words) });
   }
 
-  /**
-   * Do what belongs to a button. What that takes is loaded with the first press.
-   * @param {HTMLElement} opener
-   * @param {Command} [command] What to ask of the job.
-   * @param {Promise<{Panel: PanelClass}>} [module] What to open below it.
-   */
-  async function press(opener, command, module) {
+  /** Do what belongs to a button. What that takes is loaded with the first press. @param {{currentTarget: any}} event */
+  async function press({ currentTarget: opener }) {
     write(refusal, "");
     try {
       const { press } = await import("./presses.js");
-      press(row, opener, command, module);
+      press(row, opener);
     } catch {
       // Who is cut off from the service cannot load it either.
-      if (command) refuse(command, say("refused"));
+      refuse(opener.title || opener.textContent, say("refused"));
     }
   }
 
-  /** @param {Command} command @param {string} reason */
-  function refuse(command, reason) {
-    const text = say("refusal", { action: say(command), reason });
+  /** @param {string} action @param {string} reason */
+  function refuse(action, reason) {
+    const text = say("refusal", { action, reason });
     write(refusal, text);
     host.announce(text);
-  }
-
-  /** Whether there was something to close. @param {HTMLElement} opener */
-  function close(opener) {
-    mark(opener, { "aria-expanded": "false" });
-    panels.get(opener)?.element.remove();
-    return panels.delete(opener);
-  }
-
-  /** @param {PlaybackDirection} direction */
-  function move(direction) {
-    if (matchMedia("(prefers-reduced-motion: reduce)").matches) return null;
-    // What is left out is as the stylesheet has it.
-    const frames = [{ blockSize: 0, paddingBlock: 0, opacity: 0 }, { blockSize: `${element.offsetHeight}px` }];
-    return element.animate(frames, { duration: MOVE_MS, easing: "ease-in-out", direction });
   }
 
   return {
     element,
     render,
     /** Come in gently. */
-    arrive: () => void move("normal"),
+    arrive: () => mark(element, { "data-arriving": true }),
     /** Go; gently, if there is time for it. @param {boolean} isGentle */
-    leave(isGentle) {
+    async leave(isGentle) {
       mark(element, { "data-leaving": true });
-      const moving = isGentle ? move("reverse") : null;
-      if (!moving) return element.remove();
-      moving.onfinish = moving.oncancel = () => element.remove();
+      // Where motion is unwanted there is none to wait for.
+      if (isGentle) await Promise.allSettled(element.getAnimations().map(({ finished }) => finished));
+      element.remove();
     },
   };
 }

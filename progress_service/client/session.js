@@ -67,6 +67,12 @@ export function begin(element, root) {
   async function show() {
     const { compact, demo, userId, src, getToken } = element;
     const module = compact ? import("./line.js") : import("./card.js");
+    const parts = [
+      element.history && !compact && import("./history.js"),
+      element.notify && import("./notifications.js"),
+      element.titleProgress && import("./title.js"),
+      location.search.includes("progress-debug") && import("./debug.js"),
+    ];
     const spoken = /** @type {HTMLElement | null} */ (element.closest("[lang]"))?.lang;
     const tag = spoken || document.documentElement.lang || "en";
     signal.addEventListener("abort", texts.subscribe(() => element.attributeChangedCallback()));
@@ -79,6 +85,8 @@ export function begin(element, root) {
     }
     const { view: viewOf, sheets } = await module;
     const language = await languageOf(tag);
+    // Buttons that come after the card would move what is below it.
+    await Promise.allSettled(parts);
     if (signal.aborted) return;
     const announce = (/** @type {string} */ text) => write(region, text);
     host = { element, root, language, watch, signal, renderSoon, ask, announce };
@@ -87,9 +95,7 @@ export function begin(element, root) {
     region.role = "status";
     root.replaceChildren(view.element, region);
     render();
-    if (element.notify) add(import("./notifications.js"), host);
-    if (element.titleProgress) add(import("./title.js"), host);
-    if (location.search.includes("progress-debug")) add(import("./debug.js"), host);
+    for (const part of parts) if (part) add(part, host);
   }
 
   /** @param {Watch} watched */
@@ -145,7 +151,7 @@ export function begin(element, root) {
   /** Draw, and draw again with the next second as long as times run and somebody looks. */
   function render() {
     frame = 0;
-    view?.render(state, watch?.now?.() ?? Date.now());
+    view?.render(state, watch?.now?.() ?? Date.now() + state.skewMs);
     clearTimeout(timer);
     if (isCurrent(state) && state.jobs.some((job) => !isFinished(job)))
       timer = setTimeout(renderSoon, SECOND_MS - (Date.now() % SECOND_MS));

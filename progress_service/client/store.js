@@ -14,6 +14,7 @@ export const NOTHING_KNOWN = {
   view: null,
   jobs: [],
   totals: null,
+  skewMs: 0,
 };
 
 const FINISHED = ["completed", "failed", "cancelled"];
@@ -35,11 +36,12 @@ export const isCurrent = (state) => state.connection.state === "live" && state.f
  * @type {Record<string, (data: any, state: ProgressState) => Partial<ProgressState>>}
  */
 const SAID = {
-  snapshot: ({ jobs, totals, feed }, state) => ({
+  snapshot: ({ jobs, totals, feed, skewMs = 0 }, state) => ({
     view: "full",
     jobs: replaced(state.jobs, jobs),
     totals,
     feed,
+    skewMs,
   }),
   compact: ({ job, totals }, state) => ({
     view: "compact",

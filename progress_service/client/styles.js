@@ -102,7 +102,8 @@ export const styles = sheet(/* css */ `
   --_wrong: var(--_muted);
 }
 [data-stale] .failed { background: var(--_still); opacity: 0.5; }
-[data-stale] * { animation-play-state: paused !important; }
+/* A row that goes, goes. */
+[data-stale] :not(.job) { animation-play-state: paused !important; }
 
 @media (prefers-reduced-motion: reduce) {
   * { transition: none !important; animation: none !important; }

@@ -65,6 +65,7 @@ export async function languageOf(asked) {
   /** @type {Intl.NumberFormat[]} */
   const units = [];
   const number = new Intl.NumberFormat(tag);
+  const padded = new Intl.NumberFormat(tag, { minimumIntegerDigits: 2 });
   const percent = new Intl.NumberFormat(tag, { style: "percent" });
   const plural = new Intl.PluralRules(tag);
 
@@ -94,7 +95,8 @@ export async function languageOf(asked) {
   return {
     tag,
     say,
-    unit,
+    /** A number as a clock shows it. @param {number} n @param {number} [least] How many digits. */
+    digits: (n, least) => (least ? padded : number).format(n),
     /** @param {number} percentage */
     percentage: (percentage) => percent.format(percentage / 100),
     /** How many are done, of how many if that is known. @param {{total: number, completed: number}} progress */

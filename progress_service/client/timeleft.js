@@ -12,51 +12,52 @@ const NOISE_MS = 20_000;
 const UNSURE = 1.6;
 
 /** A time left: told now and then, and counted down in between, in coarse steps. */
-export class Countdown {
-  #end = NaN;
-  #shown = NaN;
+export function countdown() {
+  let end = NaN;
+  let shown = NaN;
+  return {
+    /** Take in a new estimate. @param {number} seconds @param {number} now Milliseconds. */
+    hear(seconds, now) {
+      const told = now + seconds * 1_000;
+      const drift = told - end;
+      const isNoise = Math.abs(drift) < Math.max(NOISE_MS, (end - now) / 2);
+      end = isNoise ? end + drift * BLEND : told;
+    },
 
-  /** Take in a new estimate. @param {number} seconds @param {number} now Milliseconds. */
-  hear(seconds, now) {
-    const end = now + seconds * 1_000;
-    const drift = end - this.#end;
-    const isNoise = Math.abs(drift) < Math.max(NOISE_MS, (this.#end - now) / 2);
-    this.#end = isNoise ? this.#end + drift * BLEND : end;
-  }
-
-  /**
-   * The seconds left, in steps that grow with them. A step is left only when the time is well past it.
-   * @param {number} now Milliseconds.
-   */
-  left(now) {
-    const left = Math.max(0, this.#end - now) / 1_000;
-    const step = left < 60 ? 10 : left < 600 ? 60 : left < 3_600 ? 300 : 1_800;
-    if (!(Math.abs(left - this.#shown) < step * 0.75)) this.#shown = Math.round(left / step) * step;
-    return this.#shown;
-  }
+    /**
+     * The seconds left, in steps that grow with them. A step is left only when the time is well past it.
+     * @param {number} now Milliseconds.
+     */
+    left(now) {
+      const left = Math.max(0, end - now) / 1_000;
+      const step = left < 60 ? 10 : left < 600 ? 60 : left < 3_600 ? 300 : 1_800;
+      if (!(Math.abs(left - shown) < step * 0.75)) shown = Math.round(left / step) * step;
+      return shown;
+    },
+  };
 }
 
 /** The time left of one job, as a range where the service is unsure. */
-export class TimeLeft {
-  /** The least, the likely and the most. */
-  #ends = [new Countdown(), new Countdown(), new Countdown()];
+export function timeLeftOf() {
+  const ends = [countdown(), countdown(), countdown()];
+  return {
+    /** @param {Job} job @param {number} now */
+    hear({ eta_seconds, eta_range }, now) {
+      if (eta_seconds === null) return;
+      const [low, high] = eta_range ?? [eta_seconds, eta_seconds];
+      [low, eta_seconds, high].forEach((seconds, index) => ends[index].hear(seconds, now));
+    },
 
-  /** @param {Job} job @param {number} now */
-  hear({ eta_seconds, eta_range }, now) {
-    if (eta_seconds === null) return;
-    const [low, high] = eta_range ?? [eta_seconds, eta_seconds];
-    [low, eta_seconds, high].forEach((seconds, index) => this.#ends[index].hear(seconds, now));
-  }
-
-  /**
-   * What to tell people; nothing while nobody can know.
-   * @param {Job} job
-   * @param {Language} language
-   * @param {number} now
-   */
-  text({ status, requested, stalled, eta_seconds }, language, now) {
-    if (status !== "running" || requested || stalled || eta_seconds === null) return "";
-    const [low, middle, high] = this.#ends.map((each) => each.left(now));
-    return high >= 60 && high > low * UNSURE ? language.left(low, high) : language.left(middle, middle);
-  }
+    /**
+     * What to tell people; nothing while nobody can know.
+     * @param {Job} job
+     * @param {Language} language
+     * @param {number} now
+     */
+    text({ status, requested, stalled, eta_seconds }, language, now) {
+      if (status !== "running" || requested || stalled || eta_seconds === null) return "";
+      const [low, middle, high] = ends.map((each) => each.left(now));
+      return high >= 60 && high > low * UNSURE ? language.left(low, high) : language.left(middle, middle);
+    },
+  };
 }

@@ -14,7 +14,7 @@ import { gather } from "./tabs.js";
 
 /** @import {Act, Command, Debug, GetToken, HistoryQuery, StreamEvent, View, Watch, WatchOptions} from "./types.d.ts" */
 /** @import {Connection} from "./connection.js" */
-/** @import {Asked} from "./tabs.js" */
+/** @import {Asked} from "./others.js" */
 
 /**
  * One user's stream, as the modules that make it up see it.

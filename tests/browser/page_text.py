@@ -5,13 +5,15 @@ from playwright.async_api import Locator, Page
 from tests.browser.scripted_feed import ScriptedFeed
 
 SCRIPT = '<script type="module" src="{base}/client/enrichment-progress-bar.js"></script>'
+SCRIPT_OF_CARDS = SCRIPT.replace("-bar.js", "-card.js")
 CARD = '<enrichment-progress-bar user-id="u"></enrichment-progress-bar>'
 LINE = '<enrichment-progress-bar user-id="u" compact></enrichment-progress-bar>'
 
 
 async def show(page: Page, feed: ScriptedFeed, body: str = CARD) -> None:
-    """Open a page with *body* and the one script tag."""
-    feed.body = SCRIPT.format(base="") + body
+    """Open a page with *body* and the one script tag: for the line, or for a page with a card."""
+    script = SCRIPT if "compact" in body else SCRIPT_OF_CARDS
+    feed.body = script.format(base="") + body
     await page.goto(feed.base)
 
 

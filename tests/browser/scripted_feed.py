@@ -56,9 +56,9 @@ def job_view(job_id: str = "a", **changes: Any) -> dict[str, Any]:
     return view | changes
 
 
-def snapshot_view(*jobs: Json, feed: str = "live") -> dict[str, Any]:
-    """All of a user's jobs, the newest first, with totals that are theirs."""
-    return {"jobs": list(jobs), "totals": totals_view(*jobs), "feed": feed, "now": "2025-01-01T10:00:00Z"}
+def snapshot_view(*jobs: Json, feed: str = "live", now: str = "2025-01-01T10:00:00Z") -> dict[str, Any]:
+    """All of a user's jobs, the newest first, with totals that are theirs; *now* is the service's time."""
+    return {"jobs": list(jobs), "totals": totals_view(*jobs), "feed": feed, "now": now}
 
 
 def compact_view(job: Json | None) -> dict[str, Any]:

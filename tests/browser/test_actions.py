@@ -104,7 +104,7 @@ async def test_a_refusal_is_put_back_and_explained(page: Page, feed: ScriptedFee
 async def test_a_press_that_cannot_be_loaded_is_answered(page: Page, feed: ScriptedFeed) -> None:
     """Who is cut off would press, and nothing would happen."""
     feed.first["full"] = snapshot_view(job_view())
-    await page.route("**/client/presses.js", lambda route: route.abort())
+    await page.route("**/client/*presses.js", lambda route: route.abort())
     await show(page, feed)
     await page.get_by_role("button", name="Pause: contacts.csv").press("Enter")
     said = "Pause was refused: Disconnected"
@@ -203,3 +203,65 @@ async def test_a_history_that_fails_can_be_asked_again(page: Page, feed: Scripte
     await expect(part(page, "note")).to_have_text("The database is away.")
     await page.get_by_role("button", name="Try again").click()
     await expect(part(page, "note")).to_have_text("Nothing has ended yet")
+
+
+async def test_the_history_shows_one_status_where_that_is_asked_for(page: Page, feed: ScriptedFeed) -> None:
+    """Who looks for what failed would read through a month of what did not."""
+    feed.first["full"] = snapshot_view()
+    asked: list[str] = []
+
+    async def answer(route: Route) -> None:
+        query = route.request.url.partition("?")[2]
+        asked.append(query)
+        status = "failed" if "status=failed" in query else "completed"
+        name, is_last = ("older", True) if "before=" in query else ("newest", False)
+        jobs = [] if "cancelled" in query else [job_view(name, label=f"{status} {name}", status=status)]
+        await route.fulfill(json={"jobs": jobs, "next": None if is_last or not jobs else "page2"})
+
+    await page.route("**/v1/history**", answer)
+    await show(page, feed, HISTORY)
+    await page.get_by_role("button", name="View history").click()
+    await expect(part(page, "past .label")).to_have_text(["completed newest"])
+    status = page.get_by_role("combobox", name="Show")
+    await expect(status.get_by_role("option")).to_have_text(["All", "Completed", "Failed", "Cancelled"])
+    await status.select_option("Failed")
+    await expect(part(page, "past .label")).to_have_text(["failed newest"])
+    await page.get_by_role("button", name="Show older").press("Enter")
+    await expect(part(page, "past .label")).to_have_text(["failed newest", "failed older"])
+    await status.select_option("Cancelled")
+    await expect(part(page, "note")).to_have_text("None of these has ended yet")
+    await expect(part(page, "past")).to_have_count(0)
+    await status.select_option("All")
+    await expect(part(page, "past .label")).to_have_text(["completed newest"])
+    first, failed, cancelled = "limit=10", "limit=10&status=failed", "limit=10&status=cancelled"
+    assert asked == [first, failed, "limit=10&before=page2&status=failed", cancelled, first]
+
+
+async def test_a_late_answer_does_not_pass_for_another_status(page: Page, feed: ScriptedFeed) -> None:
+    """What is slow to come would stand below the name of what was chosen after it."""
+    feed.first["full"] = snapshot_view()
+    waiting: list[Route] = []
+
+    async def answer(route: Route) -> None:
+        if "status=completed" in route.request.url:
+            waiting.append(route)
+            return
+        status = "failed" if "status=failed" in route.request.url else "cancelled"
+        jobs = [job_view(status, label=status, status=status)]
+        await route.fulfill(json={"jobs": jobs, "next": None})
+
+    await page.route("**/v1/history**", answer)
+    await show(page, feed, HISTORY)
+    await page.get_by_role("button", name="View history").click()
+    status = page.get_by_role("combobox", name="Show")
+    await expect(part(page, "past")).to_have_count(1)
+    async with page.expect_request("**status=completed"):
+        await status.select_option("Completed")
+    await status.select_option("Failed")
+    await expect(part(page, "past .label")).to_have_text(["failed"])
+    async with page.expect_response("**status=completed"):
+        await waiting[0].fulfill(
+            json={"jobs": [job_view("late", label="late", status="completed")], "next": None}
+        )
+    await page.evaluate("new Promise(requestAnimationFrame)")
+    await expect(part(page, "past .label")).to_have_text(["failed"])

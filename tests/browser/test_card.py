@@ -3,11 +3,19 @@
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.page_text import part, show
+from tests.browser.page_text import part, show, until
 from tests.browser.scripted_feed import ScriptedFeed, job_view, snapshot_view
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser]
 
+MOVES = """() => {
+  globalThis.moves = [];
+  const { shadowRoot } = document.querySelector("enrichment-progress-bar");
+  shadowRoot.addEventListener("animationstart", ({ target, animationName }) => {
+    const label = target.matches(".job") && target.querySelector(".label").textContent;
+    if (label) moves.push(`${animationName} of ${label}`);
+  });
+}"""
 ATTACK = "<img src=x onerror=\"document.title = 'broken'\"><b>bold</b>"
 
 
@@ -152,19 +160,24 @@ async def test_nothing_moves_where_motion_is_unwanted(page: Page, feed: Scripted
     await show(page, feed)
     await expect(part(page, "job")).to_have_count(2)
     assert await page.evaluate("document.getAnimations().length") == 0
-    await page.evaluate(
-        """() => {
-          globalThis.moves = 0;
-          const { animate } = Element.prototype;
-          Element.prototype.animate = function (...how) {
-            moves++;
-            return animate.apply(this, how);
-          };
-        }"""
-    )
+    await page.evaluate(MOVES)
     feed.send("removed", {"id": "b", "reason": "deleted"})
     await expect(part(page, "job")).to_have_count(1)
-    assert await page.evaluate("moves") == 0
+    assert await page.evaluate("moves") == []
+
+
+async def test_jobs_come_and_go_gently(page: Page, feed: ScriptedFeed) -> None:
+    """What a person reads would jump away from under the eyes."""
+    feed.first["full"] = snapshot_view(job_view())
+    await show(page, feed)
+    await expect(part(page, "job")).to_have_count(1)
+    await page.evaluate(MOVES)
+    feed.send("job", job_view("b", label="new", created_at="2025-01-01T11:00:00Z"))
+    await until(page, "moves.includes('arrive of new')")
+    feed.send("removed", {"id": "b", "reason": "deleted"})
+    await until(page, "moves.includes('leave of new')")
+    await expect(part(page, "job")).to_have_count(1)
+    assert await page.evaluate("moves") == ["arrive of new", "leave of new"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Many jobs and many changes: what is drawn, how often, and what is left alone."""
 
+import json
 from typing import Any
 
 import anyio
@@ -17,15 +18,8 @@ BURSTS_A_SECOND = 50
 JOBS = 20
 LONG_TASK_MS = 50
 
-TIME = """
-  globalThis.took = [];
-  const ask = requestAnimationFrame;
-  globalThis.requestAnimationFrame = (draw) => ask((now) => {
-    const began = performance.now();
-    draw(now);
-    took.push(performance.now() - began);
-  });
-"""
+TRACED = ["toplevel", "blink.user_timing"]
+TASK = "ThreadControllerImpl::RunTask"
 IS_DRAWN = """[...document.querySelector("enrichment-progress-bar").shadowRoot.querySelectorAll(".bar")]
   .at({}).checkVisibility({{ contentVisibilityAuto: true }})"""
 WATCH = """() => {
@@ -44,18 +38,38 @@ WATCH = """() => {
     seen.twice ||= isDrawn;
     isDrawn = true;
   }).observe(shadowRoot.querySelector(".list"), { childList: true, characterData: true, subtree: true });
-  took.length = 0;
 }"""
 
 
+def task_milliseconds(trace: bytes) -> list[float]:
+    """How much of the processor each task of a page's main thread took, by a trace of Chromium's.
+
+    A long task of `PerformanceObserver` is one by the clock, which also counts what other programs did
+    meanwhile. Whatever is not said to have taken any took less than can be told.
+    """
+    events = json.loads(trace)["traceEvents"]
+    threads = {
+        (event["pid"], event["tid"])
+        for event in events
+        if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"
+    }
+    return [
+        event.get("tdur", 0) / 1_000
+        for event in events
+        if event["name"] == TASK and event["ph"] == "X" and (event["pid"], event["tid"]) in threads
+    ]
+
+
 async def test_ten_thousand_updates_are_drawn_at_most_once_a_frame(page: Page, feed: ScriptedFeed) -> None:
-    """A fast worker would keep the page too busy to scroll or to type in."""
+    """A fast worker would keep the page too busy to scroll or to type in: no task of its is a long one."""
     views = [job_view(f"{n:03}", label=f"job {n}", total=UPDATES) for n in reversed(range(JOBS))]
     feed.first["full"] = snapshot_view(*views)
-    await page.add_init_script(TIME)
     await show(page, feed)
     await expect(part(page, "job")).to_have_count(JOBS)
     await page.evaluate(WATCH)
+    browser = page.context.browser
+    assert browser is not None
+    await browser.start_tracing(page=page, categories=TRACED)
     a_burst = UPDATES // (SECONDS * BURSTS_A_SECOND)
     for start in range(0, UPDATES, a_burst):
         for number in range(start, start + a_burst):
@@ -67,9 +81,10 @@ async def test_ten_thousand_updates_are_drawn_at_most_once_a_frame(page: Page, f
     seen = await page.evaluate("seen")
     assert seen["draws"] <= seen["frames"]
     assert not seen.get("twice")
-    # On a processor that others share, some draws wait for their turn in the middle; hardly more than a few.
-    took = sorted(await page.evaluate("took"))
-    assert took[len(took) * 95 // 100] < LONG_TASK_MS, took[-20:]
+    took = sorted(task_milliseconds(await browser.stop_tracing()))
+    print(f"\n{len(took)} tasks; the longest took {took[-1]:.1f} ms of the processor")  # noqa: T201
+    assert len(took) > UPDATES // a_burst
+    assert took[-1] < LONG_TASK_MS
 
 
 async def test_a_thousand_jobs_come_in_slices_and_are_drawn_where_they_are_seen(
@@ -116,8 +131,8 @@ async def test_the_time_left_runs_down_without_jumping(page: Page, feed: Scripte
     await show(page, feed, "")
     shown = await page.evaluate(
         """async () => {
-          const { Countdown } = await import("/client/timeleft.js");
-          const countdown = new Countdown();
+          const { countdown: begin } = await import("/client/timeleft.js");
+          const countdown = begin();
           const seconds = [];
           for (let second = 0; second <= 170; second++) {
             // Truth runs down from 180; what is told is off by up to a tenth, up and down.
@@ -139,8 +154,8 @@ async def test_a_real_change_of_the_time_left_is_not_smoothed_away(page: Page, f
     await show(page, feed, "")
     shown = await page.evaluate(
         """async () => {
-          const { Countdown } = await import("/client/timeleft.js");
-          const countdown = new Countdown();
+          const { countdown: begin } = await import("/client/timeleft.js");
+          const countdown = begin();
           countdown.hear(60, 0);
           countdown.hear(1200, 1000);
           return countdown.left(1000);
@@ -172,10 +187,21 @@ async def test_the_time_left_is_said_as_exactly_as_it_is_known(
     await expect(part(page, "left")).to_have_text(words)
 
 
+@pytest.mark.parametrize("wrong", ["2025-01-01T09:00:00Z", "2025-01-01T11:00:00Z"], ids=["slow", "fast"])
+async def test_a_browsers_wrong_clock_changes_no_time(page: Page, feed: ScriptedFeed, wrong: str) -> None:
+    """A job that has just begun would have run for an hour, or not yet."""
+    await page.clock.install(time=wrong)
+    feed.first["full"] = snapshot_view(job_view(), now="2025-01-01T10:02:05Z")
+    await show(page, feed)
+    await expect(part(page, "elapsed")).to_have_text("02:05 elapsed")
+    await page.clock.run_for(5_000)
+    await expect(part(page, "elapsed")).to_have_text("02:10 elapsed")
+
+
 async def test_times_stand_still_with_what_they_belong_to(page: Page, feed: ScriptedFeed) -> None:
     """A clock that runs on a dead connection makes everything beside it look alive."""
     await page.clock.install(time="2025-01-01T10:00:10Z")
-    feed.first["full"] = snapshot_view(job_view(eta_seconds=300, rate=4.0))
+    feed.first["full"] = snapshot_view(job_view(eta_seconds=300, rate=4.0), now="2025-01-01T10:00:10Z")
     await show(page, feed)
     await expect(part(page, "elapsed")).to_have_text("00:10 elapsed")
     await page.clock.run_for(5_000)

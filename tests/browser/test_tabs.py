@@ -50,6 +50,33 @@ async def test_a_second_tab_asks_the_first_and_not_the_service(
     assert feed.opened == 1
 
 
+async def test_what_tabs_say_to_each_other_is_loaded_when_there_are_two(
+    person: BrowserContext, feed: ScriptedFeed
+) -> None:
+    """Most people have one tab, and would pay for what they never need."""
+    first = await person.new_page()
+    loaded: list[str] = []
+    first.on("request", lambda request: loaded.append(request.url.rpartition("/")[2]))
+    await live(await watch(first, feed.base), "leader")
+    feed.send("job", job_view(completed=40, revision=2))
+    await until(first, "jobs[0]?.revision === 2")
+    assert "others.js" not in loaded
+    second = await watch(await person.new_page(), feed.base)
+    await live(second, "follower")
+    assert loaded.count("others.js") == 1
+
+
+async def test_a_tab_that_cannot_load_it_has_a_stream_of_its_own(
+    person: BrowserContext, feed: ScriptedFeed
+) -> None:
+    """It would wait for a leader that it cannot hear."""
+    await tabs(person, feed, 1)
+    second = await person.new_page()
+    await second.route("**/others.js", lambda route: route.abort())
+    await live(await watch(second, feed.base), "alone")
+    assert feed.opened == 2
+
+
 async def test_every_tab_hears_every_update(person: BrowserContext, feed: ScriptedFeed) -> None:
     """A tab that is not the one with the stream would show old numbers."""
     pages = await tabs(person, feed, 3)

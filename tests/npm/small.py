@@ -1,8 +1,9 @@
 """The client's small form: the sources bundled into a file for each page's need, and shortened.
 
-A page with the headless store loads one file, and a page with the element two: what every element takes,
-and what its view does. Compression gains little from many small files, so everything else takes what it needs
-from these, where a bundler left to itself would make a file for each set of modules that are shared.
+A page with the headless store loads one file. A page with the element loads two: what every element takes,
+and what its view does; or one, with the card in it. Compression gains little from many small files, so
+everything else takes what it needs from these, where a bundler left to itself would make a file for each set
+of modules that are shared. What loads late is therefore there twice: once for either.
 """
 
 import re
@@ -20,12 +21,23 @@ from tests.npm.node import esbuild, run
 HEADLESS = ("watch.js", "react.js")
 VIEWS = ("line.js", "card.js")
 ELEMENT = ("element.js", *VIEWS, "enrichment-progress-bar.js")
+# It imports nothing, so that all load the same file.
+ALONE = "others.js"
+# The element with the card in its file, and what belongs to it: by other names than beside the usual one.
+WITH_CARD = "with-card"
+BESIDE_CARD = {
+    "element.js": f"{WITH_CARD}.js",
+    "enrichment-progress-bar.js": "enrichment-progress-card.js",
+    ALONE: ALONE,
+}
+TERSER = ("--compress", "passes=3", "--mangle")
 
 # With this to begin with, all names that the files exchange are different in two letters.
 _NO_TWO_ALIKE = 1
 _IMPORTED = re.compile(r'from "\./([\w-]+\.js)";')
 _NAMED = re.compile(r'^(?:im|ex)port \{([^}]*)\} from "\./([\w-]+\.js)";$', re.MULTILINE)
 _LATE = re.compile(r'import\("\./([\w-]+\.js)"\)')
+_MODULE = re.compile(r'"\./([\w-]+\.js)"')
 _STYLES = re.compile(r"/\* css \*/ `[^`]*`")
 
 Texts = Mapping[str, str]
@@ -34,25 +46,53 @@ Files = Mapping[str, list[str]]
 
 def make_small(texts: Texts, folder: Path) -> list[str]:
     """Make the sources small, and write what becomes of them into *folder*; the names of the files."""
-    late = sorted({name for text in texts.values() for name in _LATE.findall(text)} - {*ELEMENT})
-    groups = [modules_of_files(texts, entries) for entries in (HEADLESS, (*ELEMENT, *late))]
-    names = sorted(file for files in groups for file in files)
+    late = sorted({name for text in texts.values() for name in _LATE.findall(text)} - {*ELEMENT, ALONE})
     texts = _with_tight_styles(texts)
-    options = ("--bundle", "--format=esm", "--minify", "--target=es2023", f"--outdir={folder}")
-    for files in groups:
-        with tempfile.TemporaryDirectory() as name:
-            # The sources are in a folder below, so that no file's own entry passes for one of the others.
-            sources = Path(name) / "sources"
-            sources.mkdir()
-            for module, text in _divided(texts, files).items():
-                (sources / module).write_text(text, "utf-8")
-            entries = (f"sources/{file}" for file in files)
-            others = ("react", *(f"./{file}" for file in (*files, *ELEMENT)))
-            esbuild(*entries, *options, *(f"--external:{other}" for other in others), cwd=Path(name))
+    groups = [
+        (texts, (ALONE,)),
+        (texts, HEADLESS),
+        (texts, (*ELEMENT, *late)),
+        (
+            _joined(texts),
+            tuple(map(_beside_card, ("element.js", "enrichment-progress-bar.js", "line.js", *late))),
+        ),
+    ]
+    names = [name for sources, entries in groups for name in _bundled(sources, entries, folder)]
     for name in names:
         path = folder / name
-        run("terser/bin/terser", path, "--module", "--compress", "passes=3", "--mangle", "--output", path)
-    return names
+        run("terser/bin/terser", path, "--module", *TERSER, "--output", path)
+    return sorted(names)
+
+
+def _bundled(texts: Texts, entries: Sequence[str], folder: Path) -> list[str]:
+    """Bundle a group of files, which load each other, into *folder*; their names."""
+    files = modules_of_files(texts, entries)
+    options = ("--bundle", "--format=esm", "--minify", "--target=es2023", f"--outdir={folder}")
+    with tempfile.TemporaryDirectory() as name:
+        # The sources are in a folder below, so that no file's own entry passes for one of the others.
+        sources = Path(name) / "sources"
+        sources.mkdir()
+        for module, text in _divided(texts, files).items():
+            (sources / module).write_text(text, "utf-8")
+        paths = (f"sources/{file}" for file in files)
+        others = ("react", *(f"./{file}" for file in (*files, *ELEMENT, ALONE)))
+        esbuild(*paths, *options, *(f"--external:{other}" for other in others), cwd=Path(name))
+    return [*files]
+
+
+def _joined(texts: Texts) -> dict[str, str]:
+    """The modules by the names that they have beside the card, which is in the element's own file."""
+    session = texts["session.js"].replace('import("./card.js")', "{ view: cardView, sheets: cardSheets }")
+    session += 'import { view as cardView, sheets as cardSheets } from "./card.js";\n'
+    texts = {**texts, "session.js": session}
+    return {
+        _beside_card(module): _MODULE.sub(lambda found: f'"./{_beside_card(found[1])}"', text)
+        for module, text in texts.items()
+    }
+
+
+def _beside_card(module: str) -> str:
+    return BESIDE_CARD.get(module, f"{WITH_CARD}-{module}")
 
 
 def modules_of_files(texts: Texts, entries: Sequence[str]) -> dict[str, list[str]]:

@@ -1,3 +1,4 @@
-/** Show the history below *opener*, or take it away again. @param {HTMLElement} opener @param {Host} host */
-export function toggleHistory(opener: HTMLElement, host: Host): void;
+/** Offer the history below the card. @param {Host} host @returns {Follower} */
+export function follow(host: Host): Follower;
 import type { Host } from "./session.js";
+import type { Follower } from "./session.js";

@@ -1,15 +1,10 @@
-/** @import {PanelClass, Row} from "./row.js" */
+/** @import {Row} from "./row.js" */
 /** @import {Command} from "./types.d.ts" */
 /**
- * Do what a button is for: open *module* below the job, ask whether people are sure of *command*, or send it.
+ * Do what a button is for: ask what it names of the job, after the question whether people are sure of a cancel; or
+ * open the batches, which name nothing.
  * @param {Row} row
- * @param {HTMLElement} opener
- * @param {Command} [command]
- * @param {Promise<{Panel: PanelClass}>} [module]
+ * @param {HTMLButtonElement} opener
  */
-export function press(row: Row, opener: HTMLElement, command?: Command, module?: Promise<{
-    Panel: PanelClass;
-}>): Promise<void>;
+export function press(row: Row, opener: HTMLButtonElement): Promise<void>;
 import type { Row } from "./row.js";
-import type { Command } from "./types.d.ts";
-import type { PanelClass } from "./row.js";

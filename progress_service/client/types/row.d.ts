@@ -3,9 +3,9 @@ export function rowOf(host: Host): {
     element: HTMLElement;
     render: (job: Job, isCurrent: boolean, now: number) => void;
     /** Come in gently. */
-    arrive: () => undefined;
+    arrive: () => void;
     /** Go; gently, if there is time for it. @param {boolean} isGentle */
-    leave(isGentle: boolean): void;
+    leave(isGentle: boolean): Promise<void>;
 };
 /**
  * What opens below a job.
@@ -15,7 +15,8 @@ export type Panel = {
     render: (job: Job) => void;
 };
 /**
- * A row, as those see it who do something for it. `close` says whether there was something to close.
+ * A row, as those see it who do something for it. `refuse` says below the job, and aloud, that a press came to
+ * nothing.
  */
 export type PanelClass = new (host: Host, job: Job, close: (command?: Command) => void) => Panel;
 /**
@@ -28,8 +29,7 @@ export type Row = {
      * What is open below, by the button that opened it.
      */
     panels: Map<HTMLElement, Panel>;
-    close: (opener: HTMLElement) => boolean;
-    refuse: (command: Command, reason: string) => void;
+    refuse: (action: string, reason: string) => void;
     job: () => Job | null;
 };
 import type { Host } from "./session.js";

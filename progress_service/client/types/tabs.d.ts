@@ -4,50 +4,42 @@
  * @param {number} [heartbeatMs]
  */
 export function gather(stream: Stream, heartbeatMs?: number): {
-    tell: (event: string, data?: any, to?: string) => void;
-    request: (what: Partial<Asked>) => void;
     leave: () => void;
     isFollower: () => boolean | null;
+    /** As leader, tell the others. @param {string} event @param {any} data */
+    tell: (event: string, data: any) => void | undefined;
+    /** As follower, have the leader do something. @param {Partial<Asked>} what */
+    request: (what: Partial<Asked>) => void | undefined;
+    /** The page is looked at, or no longer. */
+    look: () => void | undefined;
     /** Whether this tab leads the group *name*. @param {string} name */
     leads: (name: string) => false | ((value?: any) => void) | undefined;
-    /** Follow the leader of the group *name*, until this tab leads. @param {string} name */
+    /** Follow the leader of the group *name*, until this tab leads, or has to do without the others. @param {string} name */
     follow(name: string): Promise<void>;
-    /** The page is looked at, or no longer. */
-    look(): void;
 };
 export type Tabs = ReturnType<typeof gather>;
 /**
- * What a follower asks for: an answer, the present state, or something that a debug panel does.
- */
-export type Said = {
-    term: number;
-    view: View | null;
-    id: string;
-    event: string;
-    data?: any;
-    to?: string;
-};
-/**
- * The lock and the channel of one name. Who leads can `release` the lock.
- */
-export type Asked = {
-    from: string;
-    view: View;
-    isNew?: boolean;
-    act?: Act;
-};
-/**
- * What a leader says. `view` is how much it knows; `to` is the one it is meant for, if not all. A larger
- * `term` is a newer leader, so that one which thaws after it was followed is not believed.
+ * The lock and the channel of one name. Who leads can `release` the lock. A larger `term` is a newer leader.
  */
 export type Group = {
     name: string;
     channel: BroadcastChannel;
-    waiting: AbortController;
+    term: number;
     granted: Promise<unknown>;
     grant: (value?: any) => void;
     release?: ((value?: any) => void) | undefined;
+    /**
+     * The lock was there for the taking, or was not.
+     */
+    tried?: Promise<unknown> | undefined;
+    others?: {
+        tell: (event: string, data?: any, to?: string) => void;
+        request: (what: Partial<Asked>) => void;
+        ask: () => void;
+        take(message: Said | Asked): void;
+        look(): void;
+        end(): void;
+    } | undefined;
 };
 import type { Stream } from "./watch.js";
-import type { View } from "./types.d.ts";
-import type { Act } from "./types.d.ts";
+import type { Asked } from "./others.js";

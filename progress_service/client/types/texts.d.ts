@@ -5,7 +5,8 @@
 export function languageOf(asked: string): Promise<{
     tag: string;
     say: (name: string, values?: Values) => string;
-    unit: (size: number) => Intl.NumberFormat;
+    /** A number as a clock shows it. @param {number} n @param {number} [least] How many digits. */
+    digits: (n: number, least?: number) => string;
     /** @param {number} percentage */
     percentage: (percentage: number) => string;
     /** How many are done, of how many if that is known. @param {{total: number, completed: number}} progress */

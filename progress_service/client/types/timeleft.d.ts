@@ -1,5 +1,5 @@
 /** A time left: told now and then, and counted down in between, in coarse steps. */
-export class Countdown {
+export function countdown(): {
     /** Take in a new estimate. @param {number} seconds @param {number} now Milliseconds. */
     hear(seconds: number, now: number): void;
     /**
@@ -7,10 +7,9 @@ export class Countdown {
      * @param {number} now Milliseconds.
      */
     left(now: number): number;
-    #private;
-}
+};
 /** The time left of one job, as a range where the service is unsure. */
-export class TimeLeft {
+export function timeLeftOf(): {
     /** @param {Job} job @param {number} now */
     hear({ eta_seconds, eta_range }: Job, now: number): void;
     /**
@@ -20,7 +19,6 @@ export class TimeLeft {
      * @param {number} now
      */
     text({ status, requested, stalled, eta_seconds }: Job, language: Language, now: number): string;
-    #private;
-}
+};
 import type { Job } from "./types.d.ts";
 import type { Language } from "./texts.js";

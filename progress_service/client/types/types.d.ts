@@ -84,6 +84,8 @@ export interface ProgressState {
   /** The newest first. A compact stream tells of one at most. */
   readonly jobs: readonly Job[];
   readonly totals: Totals | null;
+  /** What to add to `Date.now()` for the service's time, in milliseconds; 0 until a full stream has told it. */
+  readonly skewMs: number;
 }
 
 /** How much of a user's jobs a stream tells. */

@@ -52,5 +52,5 @@ import { Store } from "./store.js";
 import type { GetToken } from "./types.d.ts";
 import type { View } from "./types.d.ts";
 import type { Connection } from "./connection.js";
-import type { Asked } from "./tabs.js";
+import type { Asked } from "./others.js";
 export { CommandFailed, isCurrent, isFinished, latestJob, NOTHING_KNOWN, Store };

@@ -1,0 +1,1 @@
+import{EnrichmentProgressBar as r}from"./with-card.js";var e="enrichment-progress-bar";customElements.get(e)||customElements.define(e,r);export{r as EnrichmentProgressBar};

@@ -1,0 +1,1 @@
+export { EnrichmentProgressBar } from "./enrichment-progress-bar.js";
