@@ -193,7 +193,8 @@ class Hub:
             self.ended[stream.ending] += 1
             if self._named:
                 self._named.pop(stream.id, None)
-            self._views[stream.user_id] = frozenset(other.view for other in streams)
+            if not any(other.view is stream.view for other in streams):
+                self._views[stream.user_id] -= {stream.view}
             if not streams:
                 del self._users[stream.user_id], self._views[stream.user_id]
 

@@ -256,7 +256,8 @@ class Publisher:
         self._endings.append((interval.ends_at, user_id))
         self._version += 1
         assert self._audience is not None
-        views = self._audience.views(user_id)
+        # In an order that is the same in every process.
+        views = sorted(self._audience.views(user_id))
         self._audience.push(user_id, {view: self._frame(user_id, view, pending, now) for view in views})
         if first is not None:
             self._measure(first)
