@@ -125,10 +125,10 @@ def nats() -> Iterator[Nats]:
 
 
 @contextmanager
-def relay(dsn: str, address: str, shard: str = "1/1") -> Iterator[int]:
-    """The number of a relay's process, which leads."""
+def relay(dsn: str, address: str, shard: str = "1/1", **settings: str) -> Iterator[int]:
+    """The number of a relay's process, which leads; more *settings* are by their names in the environment."""
     command = [*SERVICE, "relay", "--nats", address, "--shard", shard]
-    with started(command, lambda said: RELAY_SAYS in said, {"DATABASE_URL": dsn}) as pid:
+    with started(command, lambda said: RELAY_SAYS in said, {"DATABASE_URL": dsn, **settings}) as pid:
         yield pid
 
 

@@ -42,6 +42,7 @@ class Browser:
     """What must never be."""
     opened_at: list[float] = field(default_factory=list)
     """When each of its streams began (monotonic seconds)."""
+    is_open: bool = False
     refused: int = 0
     """How often it was answered with anything but a stream."""
     reading: anyio.Event = field(default_factory=anyio.Event)
@@ -90,6 +91,7 @@ class Browser:
                 self.refused += 1
                 return
             self.opened_at.append(time.monotonic())
+            self.is_open = True
             self._tell()
             while True:
                 await self.reading.wait()
@@ -100,6 +102,7 @@ class Browser:
                 for event in reader.feed(chunk[:-2]):
                     self.take(event)
         finally:
+            self.is_open = False
             self._writer.close()
 
     def take(self, event: Event) -> None:
