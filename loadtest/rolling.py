@@ -173,7 +173,7 @@ def main(arguments: Sequence[str]) -> int:
         browsers = [Browser(_label(person), token(person), port) for person in range(asked.streams)]
         jobs = Jobs(asked.streams, asked.rate, asked.at_work)
         with relay(dsn, between.address, PROGRESS_LINGER_SECONDS=str(asked.linger)):
-            run = anyio.run(_run, dsn, edges, browsers, jobs, now)
+            run = anyio.run(_run, dsn, edges, browsers, jobs, now, backend_options={"use_uvloop": True})
     title = f"{asked.edges} edges with {asked.streams:,} streams, restarted one after the other"
     notes = [f"Lost: {each}." for each in run.lost[:LOST_NAMED_MAX]]
     publish(title, [*_figures(run)], asked, plots=[_curve(run)], notes=notes)

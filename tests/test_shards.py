@@ -12,10 +12,10 @@ from progress_service.cluster.edges import Edges
 from progress_service.core.shard import SHARDS_MAX, Shard, shard_number
 from progress_service.feeds import poll, reconcile
 from progress_service.settings import Settings, SettingsError
-from tests.cluster import edge, nats_server, relay
+from tests.cluster import edge, nats_server, relay, until
 from tests.feeds import following, inserted
 from tests.onlooker import Database
-from tests.running import bearer, watching
+from tests.running import bearer, running, watching
 from tests.test_cluster import completed, finish, statuses, work
 
 pytestmark = pytest.mark.anyio
@@ -182,6 +182,21 @@ async def test_two_relays_of_one_shard_have_one_leader(database: Database) -> No
         await finish(database, job)
         await ada.until(lambda: "completed" in statuses(ada))
         assert "this relay leads" in standby.text
+
+
+async def test_an_edge_that_counts_other_shards_than_the_relays_says_whom_it_misses(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It hears nobody, and would look like an edge whose relays are all away."""
+    async with (
+        nats_server() as nats,
+        relay(database.dsn, nats.address, PROGRESS_SHARD="1/2") as leader,
+        running(database.dsn, feed=nats.address, shards=3) as service,
+    ):
+        await leader.until("this relay leads")
+        await until(lambda: caplog.text.count("is not heard") == 3)
+        assert "the relay of shard 3/3 is not heard" in caplog.text
+        assert (await service.http.get("/readyz")).status_code == 503
 
 
 @pytest.mark.parametrize("value", ["0/2", "3/2", "1", "1/0", "1/257", "01/2", "1/2/3", "a/b", "1/ 2"])

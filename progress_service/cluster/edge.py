@@ -262,10 +262,16 @@ class Edge:
                 self._carry_out(user_id, following.ask())
 
     async def _watch_the_beat(self, _: Line) -> None:
+        began, is_missed = self._clock(), False
         while True:
             await anyio.sleep(LOOK_SECONDS)
-            if self._clock() - self._beat_at > SILENT_SECONDS_MAX:
-                self._turn(FeedState.LOST, self._wall_clock())
+            if self._clock() - max(began, self._beat_at) <= SILENT_SECONDS_MAX:
+                is_missed = False
+                continue
+            self._turn(FeedState.LOST, self._wall_clock())
+            if not is_missed:
+                is_missed = True
+                logger.warning("%s is not heard", self._relay)
 
     def _turn(self, state: FeedState, since: datetime) -> None:
         if state is self.feed_state:
