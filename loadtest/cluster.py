@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 
 from loadtest.clockwork import Done, Orders
@@ -75,8 +76,11 @@ def main(arguments: Sequence[str]) -> int:
     asked = parsed(_parser(), arguments)
     load = Load(People(asked.users), asked.rate, asked.writers, asked.seconds)
     allow_files(2 * len(load.watched))
-    schema = schema_text("notify")
-    both = [Contestant(SINGLE, schema, _single), Contestant(EDGE, schema, _edge)]
+    schema = schema_text(asked.feed)
+    both = [
+        Contestant(SINGLE, schema, partial(_single, asked.feed)),
+        Contestant(EDGE, schema, partial(_edge, asked.feed)),
+    ]
     with live("cluster", asked.runs * (len(both) + len(asked.others))) as now, world() as there:
         dsn = there.database("cluster", schema)
         runs = take_turns(both, asked.runs, lambda each: run(there, each, dsn, load, now), [], now)
@@ -104,19 +108,29 @@ def _parser() -> argparse.ArgumentParser:
         "--others", type=int, nargs="+", default=others, help="jobs of others at each look, 0 or at least 10"
     )
     parser.add_argument("--changes", type=int, default=2_000, help="changes of those jobs, at each look")
+    parser.add_argument(
+        "--feed",
+        choices=["notify", "wal"],
+        default="notify",
+        help="how single node and relays hear of changes",
+    )
     parser.add_argument("--runs", type=int, default=3, help="runs of each; the median counts")
     return parser
 
 
 @contextmanager
-def _single(dsn: str, _: Sequence[int]) -> Iterator[Serving]:
-    with service(dsn, "notify") as serving:
+def _single(feed: str, dsn: str, _: Sequence[int]) -> Iterator[Serving]:
+    with service(dsn, feed) as serving:
         yield serving
 
 
 @contextmanager
-def _edge(dsn: str, _: Sequence[int]) -> Iterator[Serving]:
-    with nats() as between, relay(dsn, between.address) as leader, service(dsn, between.address) as serving:
+def _edge(feed: str, dsn: str, _: Sequence[int]) -> Iterator[Serving]:
+    with (
+        nats() as between,
+        relay(dsn, between.address, feed) as leader,
+        service(dsn, between.address) as serving,
+    ):
         yield replace(serving, beside={RELAY: [leader], NATS: [between.pid]})
 
 
@@ -126,8 +140,8 @@ def _stage(dsn: str, asked: argparse.Namespace, others: int) -> Stage:
     populate(dsn, people)
     with (
         nats() as between,
-        relay(dsn, between.address) as leader,
-        relay(dsn, between.address, SHARD.removeprefix("relay of shard ")) as shard,
+        relay(dsn, between.address, asked.feed) as leader,
+        relay(dsn, between.address, asked.feed, SHARD.removeprefix("relay of shard ")) as shard,
         service(dsn, between.address) as serving,
         closing(Crowd(serving, people)) as crowd,
     ):

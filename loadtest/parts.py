@@ -125,9 +125,9 @@ def nats() -> Iterator[Nats]:
 
 
 @contextmanager
-def relay(dsn: str, address: str, shard: str = "1/1", **settings: str) -> Iterator[int]:
+def relay(dsn: str, address: str, feed: str, shard: str = "1/1", **settings: str) -> Iterator[int]:
     """The number of a relay's process, which leads; more *settings* are by their names in the environment."""
-    command = [*SERVICE, "relay", "--nats", address, "--shard", shard]
+    command = [*SERVICE, "relay", "--nats", address, "--feed", feed, "--shard", shard]
     with started(command, lambda said: RELAY_SAYS in said, {"DATABASE_URL": dsn, **settings}) as pid:
         yield pid
 

@@ -172,7 +172,7 @@ def main(arguments: Sequence[str]) -> int:
         edges = [Service(each, environment, Path(folder) / f"{each}.log") for each in ports]
         browsers = [Browser(_label(person), token(person), port) for person in range(asked.streams)]
         jobs = Jobs(asked.streams, asked.rate, asked.at_work)
-        with relay(dsn, between.address, PROGRESS_LINGER_SECONDS=str(asked.linger)):
+        with relay(dsn, between.address, "notify", PROGRESS_LINGER_SECONDS=str(asked.linger)):
             run = anyio.run(_run, dsn, edges, browsers, jobs, now, backend_options={"use_uvloop": True})
     title = f"{asked.edges} edges with {asked.streams:,} streams, restarted one after the other"
     notes = [f"Lost: {each}." for each in run.lost[:LOST_NAMED_MAX]]
