@@ -96,25 +96,23 @@ def costs(medians: Mapping[str, float]) -> Costs:
         ValueError: It lacks something, as when nobody's jobs were beside the watched ones.
     """
 
-    def median(owner: str, quantity: str) -> float:
-        found = [
-            value for name, value in medians.items() if name.startswith(owner) and name.endswith(quantity)
-        ]
+    def median(start: str) -> float:
+        found = [value for name, value in medians.items() if name.startswith(start)]
         if not found:
-            raise ValueError(f"the report has no {quantity!r} of {owner!r}")
+            raise ValueError(f"the report has no {start!r}")
         # Beside as many others as there were.
         return found[-1]
 
     return Costs(
-        edge_frame=median("edge", "CPU for each delivered frame") / 1e6,
-        edge_bytes=median("edge, beside", ": memory") * 2**20,
-        stream_bytes=median("edge", "memory of a stream"),
-        relay_own=median("relay,", "CPU for a change that is watched") / 1e6,
-        relay_foreign=median("relay of shard", "CPU for a change that nobody watches") / 1e6,
-        relay_bytes=median("relay of shard", "memory") * 2**20,
-        job_bytes=median("relay", "memory of a job that nobody watches"),
-        nats_change=median("NATS", "CPU for a change that is watched") / 1e6,
-        message_bytes=median("NATS", "bytes for a watched change"),
+        edge_frame=median("edge: CPU for each delivered frame") / 1e6,
+        edge_bytes=median("edge: memory, beside") * 2**20,
+        stream_bytes=median("edge: memory of a stream"),
+        relay_own=median("relay: CPU for a change that is watched") / 1e6,
+        relay_foreign=median("relay of shard 1/64: CPU for a change that nobody watches") / 1e6,
+        relay_bytes=median("relay of shard 1/64: memory, beside") * 2**20,
+        job_bytes=median("relay, memory of a job that nobody watches"),
+        nats_change=median("NATS: CPU for a change that is watched") / 1e6,
+        message_bytes=median("NATS: bytes for a watched change"),
     )
 
 

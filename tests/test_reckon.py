@@ -59,23 +59,23 @@ def test_edges_are_as_many_as_streams_or_frames_call_for() -> None:
 def test_costs_are_those_beside_the_most_jobs_of_others() -> None:
     """A report has each figure beside few and beside many; what is dearer counts."""
     medians = {
-        "relay: memory of a job that nobody watches": 900.0,
+        "relay, memory of a job that nobody watches": 900.0,
         "edge: CPU for each delivered frame": 80.0,
     }
     for count, dear in (("0", 1.0), ("5,000", 2.0)):
         beside = f"beside {count} jobs of others"
         for name in ("edge", "relay", "relay of shard 1/64"):
-            medians[f"{name}, {beside}: memory"] = 50.0
-            medians[f"{name}, {beside}: CPU for a change that nobody watches"] = 10 * dear
+            medians[f"{name}: memory, {beside}"] = 50.0
+            medians[f"{name}: CPU for a change that nobody watches, {beside}"] = 10 * dear
         for name in ("edge", "relay", "NATS"):
-            medians[f"{name}, {beside}: CPU for a change that is watched"] = 100 * dear
-        medians[f"edge, {beside}: memory of a stream"] = 10_000
-        medians[f"NATS, {beside}: bytes for a watched change"] = 600
+            medians[f"{name}: CPU for a change that is watched, {beside}"] = 100 * dear
+        medians[f"edge: memory of a stream, {beside}"] = 10_000
+        medians[f"NATS: bytes for a watched change, {beside}"] = 600
     found = costs(medians)
     assert found.relay_own == pytest.approx(200e-6)
     assert found.relay_foreign == pytest.approx(20e-6)
     assert found.edge_frame == pytest.approx(80e-6)
-    with pytest.raises(ValueError, match="the report has no 'CPU for each delivered frame' of 'edge'"):
+    with pytest.raises(ValueError, match="the report has no 'edge: CPU for each delivered frame'"):
         costs({})
 
 
