@@ -1,9 +1,9 @@
 """Who takes part where a database is followed: ours by either way, and what people would use instead."""
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -28,13 +28,15 @@ class Serving:
     """A service that runs.
 
     `pids` are all processes that it consists of, but for PostgreSQL's; `request` makes the whole request that
-    opens a person's stream, and `look` is how that looks.
+    opens a person's stream, and `look` is how that looks. `beside` are processes that it needs and that are
+    measured by themselves, by name.
     """
 
     port: int
     pids: Sequence[int]
     request: Callable[[int], bytes]
     look: Look
+    beside: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,14 @@ Nothing is given a core of its own: PostgreSQL, the service, the writers and the
 
 import selectors
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 import msgspec
 
 from loadtest.clockwork import Done, Orders
-from loadtest.contest import Contestant
+from loadtest.contest import Contestant, Serving
 from loadtest.crowd import Crowd
 from loadtest.live import Live
 from loadtest.orders import Worker, order, working
@@ -47,7 +47,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one run measured. Delays are in seconds, sorted; CPU is in seconds for each delivered change."""
+    """What one run measured. Delays are in seconds, sorted; CPU is in seconds for each delivered change.
+
+    `beside_cpu` is that of the processes that the service needs beside itself, by name.
+    """
 
     since_planned: Sequence[float]
     since_stamped: Sequence[float]
@@ -57,6 +60,7 @@ class Run:
     written_per_second: float
     delivered_share: float
     service_cpu: float
+    beside_cpu: Mapping[str, float]
     service_share: float
     database_share: float
     reader_share: float
@@ -80,14 +84,14 @@ def run(world: World, contestant: Contestant, dsn: str, load: Load, now: Live) -
             _order(writer, load, begin, number)
         crowd.timed_from = begin + WARM_SECONDS
         crowd.read(max(0.0, crowd.timed_from - time.time()))
-        before = _Meters(world, serving.pids, crowd)
+        before = _Meters(world, serving, crowd)
         end = begin + WARM_SECONDS + load.seconds
         while (left := end - time.time()) > 0:
             crowd.read(min(1.0, left))
             now.say(f"{crowd.delivered:,} changes delivered")
-        after = _Meters(world, serving.pids, crowd)
-        crowd.read_until(lambda: _have_reported(writers), 2 * SEEN_SECONDS_MAX, "the writers are not done")
-        done = [_report(writer) for writer in writers]
+        after = _Meters(world, serving, crowd)
+        crowd.read_until(lambda: have_reported(writers), 2 * SEEN_SECONDS_MAX, "the writers are not done")
+        done = [report(writer) for writer in writers]
         numbers = {job: number for each in done for job, number in each.numbers.items()}
         crowd.read_until(
             lambda: not crowd.lacking(numbers), SEEN_SECONDS_MAX, "somebody has not seen the end of a job"
@@ -98,9 +102,10 @@ def run(world: World, contestant: Contestant, dsn: str, load: Load, now: Live) -
 class _Meters:
     """Where all meters stand at one moment."""
 
-    def __init__(self, world: World, pids: Sequence[int], crowd: Crowd) -> None:
+    def __init__(self, world: World, serving: Serving, crowd: Crowd) -> None:
         self.at = time.monotonic()
-        self.service = usage(pids).seconds
+        self.service = usage(serving.pids).seconds
+        self.beside = {name: usage(pids).seconds for name, pids in serving.beside.items()}
         self.database = world.seconds
         self.reader = time.process_time()
         self.delivered = crowd.delivered
@@ -123,6 +128,7 @@ def _result(load: Load, crowd: Crowd, done: Sequence[Done], before: _Meters, aft
         written_per_second=len(late) / (WARM_SECONDS + load.seconds + late[-1]),
         delivered_share=crowd.delivered / (written * watched),
         service_cpu=(after.service - before.service) / delivered,
+        beside_cpu={name: (after.beside[name] - then) / delivered for name, then in before.beside.items()},
         service_share=(after.service - before.service) / seconds,
         database_share=(after.database - before.database) / seconds,
         reader_share=(after.reader - before.reader) / seconds,
@@ -156,7 +162,7 @@ def _order(writer: Worker, load: Load, begin: float, number: int) -> None:
     order(writer, orders)
 
 
-def _have_reported(writers: Sequence[Worker]) -> bool:
+def have_reported(writers: Sequence[Worker]) -> bool:
     """Whether each has begun to say what it has done; that may be more than a pipe holds."""
     with selectors.DefaultSelector() as selector:
         for writer in writers:
@@ -165,6 +171,7 @@ def _have_reported(writers: Sequence[Worker]) -> bool:
         return len(selector.select(0)) == len(writers)
 
 
-def _report(writer: Worker) -> Done:
+def report(writer: Worker) -> Done:
+    """What it says that it has done."""
     assert writer.stdout is not None
     return msgspec.json.decode(writer.stdout.readline(), type=Done)

@@ -7,6 +7,7 @@ be: a job of somebody else, or a revision that goes back.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,7 +40,11 @@ class Browser:
     """Every job that was seen to have ended, and how."""
     faults: list[str] = field(default_factory=list)
     """What must never be."""
-    connections: int = 0
+    opened_at: list[float] = field(default_factory=list)
+    """When each of its streams began (monotonic seconds)."""
+    is_open: bool = False
+    refused: int = 0
+    """How often it was answered with anything but a stream."""
     reading: anyio.Event = field(default_factory=anyio.Event)
     _revisions: dict[str, int] = field(default_factory=dict)
     _news: anyio.Event = field(default_factory=anyio.Event)
@@ -83,8 +88,11 @@ class Browser:
             self._writer.write(_request(self.token, last_event_id))
             head = await incoming.readuntil(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1.1 200 "):
+                self.refused += 1
                 return
-            self.connections += 1
+            self.opened_at.append(time.monotonic())
+            self.is_open = True
+            self._tell()
             while True:
                 await self.reading.wait()
                 size = int(await incoming.readuntil(b"\r\n"), 16)
@@ -94,6 +102,7 @@ class Browser:
                 for event in reader.feed(chunk[:-2]):
                     self.take(event)
         finally:
+            self.is_open = False
             self._writer.close()
 
     def take(self, event: Event) -> None:
@@ -111,6 +120,9 @@ class Browser:
                 self.picture.pop(data["id"], None)
             case _:
                 return
+        self._tell()
+
+    def _tell(self) -> None:
         self._news.set()
         self._news = anyio.Event()
 

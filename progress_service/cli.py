@@ -41,7 +41,7 @@ Port = Annotated[int | None, typer.Option(help="The port; 0 takes a free one.", 
 
 
 @commands.command()
-def serve(
+def serve(  # noqa: PLR0917 - by name, on a command line.
     host: Host = None,
     port: Port = None,
     feed: Annotated[
@@ -50,13 +50,18 @@ def serve(
             help="How changes come: auto, notify, wal, poll, or nats://… of a relay.", show_default="auto"
         ),
     ] = None,
+    shards: Annotated[
+        int | None,
+        typer.Option(help="How many relays, each with a --shard, tell of changes.", show_default="1"),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that share the port.")] = 1,
     fd: Annotated[
         int | None, typer.Option(min=3, help="Listen on this open descriptor, not on host and port.")
     ] = None,
 ) -> None:
     """Serve streams of the database that DATABASE_URL names."""
-    settings = Settings(host=host, port=port, feed=feed)
+    settings = Settings(host=host, port=port, feed=feed, shards=shards)
+    settings.require_relays()
     logs.configure(settings.log_format, settings.log_level)
     settings.require_access()
     dsn = settings.require_database_url()
@@ -66,7 +71,7 @@ def serve(
     listener = listening_socket(settings.host, settings.port) if fd is None else inherited_socket(fd)
     if workers > 1:
         # On a command line, others could read the passwords that are in an address.
-        environment = os.environ | settings.shared_secrets() | {"PROGRESS_FEED": settings.feed}
+        environment = os.environ | settings.shared_secrets() | settings.worker_feed
         supervisor = Supervisor(
             worker_command(),
             [environment | settings.worker_settings(number) for number in range(workers)],
@@ -108,9 +113,13 @@ def relay(
     feed: Annotated[
         str | None, typer.Option(help="How changes come: auto, notify, wal or poll.", show_default="auto")
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="The part of the users to tell of: 3/8 is the third of eight.", show_default="1/1"),
+    ] = None,
 ) -> None:
     """Tell edges (serve --feed nats://…) what changes in DATABASE_URL; of several relays one leads."""
-    settings = Settings(nats=nats, feed=feed)
+    settings = Settings(nats=nats, feed=feed, shard=shard)
     logs.configure(settings.log_format, settings.log_level)
     settings.require_nats()
     dsn = settings.require_database_url()

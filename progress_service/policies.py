@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from progress_service.api.access import AccessPolicy
 from progress_service.api.limits import StreamLimits
 from progress_service.cluster.line import Servers
+from progress_service.core.shard import Shard
 from progress_service.settings import Settings
 
 
@@ -17,6 +18,12 @@ def servers_of(settings: Settings, addresses: tuple[str, ...]) -> Servers:
         tls_cert=settings.nats_tls_cert,
         tls_key=settings.nats_tls_key,
     )
+
+
+def shard_of(settings: Settings) -> Shard:
+    """The part of the users that the settings of a relay name."""
+    number, count = settings.shard.split("/")
+    return Shard(int(number), int(count))
 
 
 def access_policy(settings: Settings) -> AccessPolicy:

@@ -8,7 +8,7 @@ import anyio
 
 from progress_service.api.relay_operations import RelayFigures, relay_application
 from progress_service.cluster.relay import Relay
-from progress_service.policies import servers_of
+from progress_service.policies import servers_of, shard_of
 from progress_service.server import serve_aside
 from progress_service.service import (
     database_feed,
@@ -37,10 +37,11 @@ class RelayService:
     def __init__(self, settings: Settings, dsn: str) -> None:
         servers = servers_of(settings, settings.require_nats())
         self._beat = Beat(monotonic_clock)
-        self._feed = database_feed(settings, dsn)
+        shard = shard_of(settings)
+        self._feed = database_feed(settings, dsn, shard)
         self._reaper = reaper_of(settings, dsn)
         self._publisher = publisher_of(settings, self._beat, self._reaper)
-        self._relay = Relay(self._publisher, servers=servers, dsn=dsn, clock=monotonic_clock)
+        self._relay = Relay(self._publisher, servers=servers, dsn=dsn, clock=monotonic_clock, shard=shard)
         self._publisher.publish_to(self._relay)
         self.figures = RelayFigures(
             relay=self._relay, publisher=self._publisher, ledger=self._feed.ledger, reaper=self._reaper

@@ -28,9 +28,11 @@ from progress_service.api.routes import application
 from progress_service.api.sessions import Sessions
 from progress_service.api.stream import StreamRoute
 from progress_service.cluster.edge import Edge
+from progress_service.cluster.edges import Edges
 from progress_service.cluster.line import LineRefused
 from progress_service.core.board import Board
 from progress_service.core.model import Instant
+from progress_service.core.shard import ALL, Shard
 from progress_service.feeds.auto import AutoFeed, chosen_feed
 from progress_service.feeds.feed import Feed
 from progress_service.feeds.following import FollowingFeed
@@ -45,6 +47,8 @@ from progress_service.streams.hub import Hub
 from progress_service.streams.publisher import Publisher
 
 logger = logging.getLogger(__name__)
+
+AnyEdge = Edge | Edges
 
 
 class Service:
@@ -62,7 +66,7 @@ class Service:
     def __init__(
         self,
         settings: Settings,
-        feed: Feed | Edge,
+        feed: Feed | AnyEdge,
         store: JobStore,
         more_routes: Sequence[BaseRoute] = (),
         *,
@@ -73,7 +77,9 @@ class Service:
         self.feed = feed
         self.reaper = reaper
         self.beat = Beat(monotonic_clock)
-        self._source = source = feed if isinstance(feed, Edge) else publisher_of(settings, self.beat, reaper)
+        self._source = source = (
+            feed if isinstance(feed, AnyEdge) else publisher_of(settings, self.beat, reaper)
+        )
         self.hub = Hub(
             self.beat,
             snapshot=source.snapshot,
@@ -103,7 +109,7 @@ class Service:
         self.figures = Figures(
             hub=self.hub,
             feed=source,
-            publisher=None if isinstance(source, Edge) else source,
+            publisher=None if isinstance(source, AnyEdge) else source,
             ledger=ledger,
             reaper=reaper,
             route=stream,
@@ -145,7 +151,7 @@ class Service:
         )
 
     async def _follow(self) -> None:
-        if isinstance(self.feed, Edge):
+        if isinstance(self.feed, AnyEdge):
             await self.feed.run()
         else:
             await self.feed.run(self.publisher.accept)
@@ -201,9 +207,18 @@ def wall_clock() -> datetime:
     return datetime.now(UTC)
 
 
-def database_feed(settings: Settings, dsn: str) -> FollowingFeed | AutoFeed:
-    """The feed that the settings name, of the database *dsn*."""
-    return chosen_feed(settings.feed, dsn, clock=monotonic_clock, linger_seconds=settings.linger_seconds)
+def database_feed(settings: Settings, dsn: str, shard: Shard = ALL) -> FollowingFeed | AutoFeed:
+    """The feed that the settings name, of the database *dsn*, with the jobs of a shard's users."""
+    return chosen_feed(
+        settings.feed, dsn, clock=monotonic_clock, linger_seconds=settings.linger_seconds, shard=shard
+    )
+
+
+def _edge(settings: Settings) -> AnyEdge:
+    servers = servers_of(settings, settings.feed_servers)
+    if settings.shards > 1:
+        return Edges(servers, settings.shards, clock=monotonic_clock, wall_clock=wall_clock)
+    return Edge(servers, clock=monotonic_clock, wall_clock=wall_clock)
 
 
 def reaper_of(settings: Settings, dsn: str) -> Reaper:
@@ -225,9 +240,7 @@ async def opened(
     """
     async with JobStore.open(dsn) as store:
         if settings.feed_servers:
-            servers = servers_of(settings, settings.feed_servers)
-            edge = Edge(servers, clock=monotonic_clock, wall_clock=wall_clock)
-            service = Service(settings, edge, store, more_routes)
+            service = Service(settings, _edge(settings), store, more_routes)
         else:
             feed = database_feed(settings, dsn)
             reaper = reaper_of(settings, dsn)

@@ -34,6 +34,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from progress_service.core.shard import SHARDS_MAX
+
 __all__ = ["Settings", "SettingsError"]
 
 _PREFIX: Final = "PROGRESS_"
@@ -102,6 +104,20 @@ _Feed = Annotated[
     ),
 ]
 _NatsAddresses = Annotated[_Names, _must_be("nats://host:4222 or tls://host:4222", _NATS)]
+
+
+def _shard(value: str) -> str:
+    """Refuses what is not a number from 1 to the number of shards, and that number."""
+    number, _, count = value.partition("/")
+    # No other way of writing it, lest two relays of one shard look like two shards.
+    is_written_well = all(re.fullmatch("[1-9][0-9]*", part) for part in (number, count))
+    if not is_written_well or not int(number) <= int(count) <= SHARDS_MAX:
+        right = f"like 3/8, the third of eight, and of at most {SHARDS_MAX}"
+        raise ValueError(f"is {_shown(value)}; it must be {right}")
+    return value
+
+
+_Shard = Annotated[str, AfterValidator(_shard)]
 _KEPT_SECONDS_MIN: Final = 3600
 
 
@@ -179,6 +195,12 @@ class Settings(BaseSettings):
 
     nats: _NatsAddresses = ()
     """The NATS by which a relay tells its edges, nats://host:4222 or tls://host:4222; several with commas."""
+
+    shard: _Shard = "1/1"
+    """The part of all users that a relay is for: 3/8 is the third of eight."""
+
+    shards: int = Field(default=1, ge=1, le=SHARDS_MAX)
+    """How many parts the users are divided into, each with a relay; every edge has to know."""
 
     nats_credentials: Path | None = None
     """The credentials file (.creds) that NATS lets us in with."""
@@ -321,6 +343,23 @@ class Settings(BaseSettings):
                 "notify, wal or poll"
             )
         return self.nats
+
+    def require_relays(self) -> None:
+        """Make sure that a process which is to hear several relays hears relays.
+
+        Raises:
+            SettingsError: It follows the database, which knows no shards.
+        """
+        if self.shards > 1 and not self.feed_servers:
+            raise SettingsError(
+                f"PROGRESS_SHARDS is {self.shards}, and PROGRESS_FEED is {self.feed!r}: only an edge, whose "
+                "feed is nats://…, hears relays of shards"
+            )
+
+    @property
+    def worker_feed(self) -> dict[str, str]:
+        """What the environment of each worker has to say of the feed, as a flag may have set it."""
+        return {"PROGRESS_FEED": self.feed, "PROGRESS_SHARDS": str(self.shards)}
 
     @property
     def accepted_algorithms(self) -> tuple[str, ...]:

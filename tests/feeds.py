@@ -11,6 +11,7 @@ import anyio
 from progress_service.core.board import Board
 from progress_service.core.events import Fact, FeedState, FeedTurned, JobReported
 from progress_service.core.model import Job
+from progress_service.core.shard import ALL, Shard
 from progress_service.feeds.auto import AutoFeed, chosen_feed
 from progress_service.feeds.following import FollowingFeed
 from progress_service.service import monotonic_clock
@@ -96,11 +97,11 @@ class Listener:
 
 @asynccontextmanager
 async def following(
-    dsn: str, kind: str = "notify"
+    dsn: str, kind: str = "notify", shard: Shard = ALL
 ) -> AsyncIterator[tuple[Listener, "FollowingFeed | AutoFeed"]]:
     """A feed of that kind, which is of use already."""
     listener = Listener()
-    feed = chosen_feed(kind, dsn, clock=monotonic_clock, linger_seconds=LINGER_SECONDS)
+    feed = chosen_feed(kind, dsn, clock=monotonic_clock, linger_seconds=LINGER_SECONDS, shard=shard)
     assert isinstance(feed, FollowingFeed | AutoFeed)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(feed.run, listener.accept)

@@ -233,9 +233,9 @@ async def test_what_a_relay_of_a_lower_term_says_reaches_no_stream(database: Dat
         connected(Servers((made.nats.address,)), "a relay of yesterday") as line,
     ):
         ghost = Relayed(7, 0, 2**60, {View.FULL: b"event: job\ndata: {}\n\n"})
-        await line.publish(wire.subject_of(user), wire.relayed_bytes(ghost))
+        await line.publish(wire.Subjects().flush(user), wire.relayed_bytes(ghost))
         lost = Beat(7, FeedState.LOST, wall_clock())
-        await line.publish(wire.FEED, wire.beat_bytes(lost))
+        await line.publish(wire.Subjects().feed, wire.beat_bytes(lost))
         await work(database, job, 10)
         await ada.until(lambda: completed(ada) == [10])
         assert {} not in ada.named("job")

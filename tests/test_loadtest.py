@@ -12,6 +12,8 @@ WRITERS = ["writers", "--writers", "2", "--seconds", "1", "--runs", "1"]
 FEW = ["--users", "20", "--writers", "2", "--seconds", "3", "--runs", "1", "--peers", "ours-wal", "plain"]
 SOAK = ["soak", "--minutes", "0.05", "--users", "20", "--going", "3", "--at-work", "8", "--rate", "100"]
 STREAMS = ["streams", "--streams", "110", "120", "--runs", "1", "--peers", "plain"]
+CLUSTER = ["cluster", "--users", "20", "--rate", "40", "--seconds", "2", "--others", "0", "30"]
+ROLLING = ["rolling", "--streams", "40", "--edges", "2", "--drain", "1", "--at-work", "20"]
 SLOW = ["slow", "--stalled", "20", "--readers", "3", "--frames", "20", "--runs", "1", "--drain-seconds", "0"]
 
 
@@ -36,6 +38,8 @@ SLOW = ["slow", "--stalled", "20", "--readers", "3", "--frames", "20", "--runs",
         (["storm", "--streams", "40", "--runs", "1", "--peers"], "ours: cut off, until all are back"),
         (SOAK, "ours: descriptors lost"),
         (["renew", "--streams", "3", "--seconds", "3", "--token-seconds", "31"], "renewals of each"),
+        ([*CLUSTER, "--changes", "60", "--runs", "1"], "edge / single node: CPU for each frame"),
+        (ROLLING, "ends that were not seen"),
         (["chaos", "--faults", "11", "--browsers", "20"], "foreign rows"),
     ],
 )
@@ -72,8 +76,33 @@ def test_who_asks_the_database_for_each_stream_is_found_out(tmp_path: Path) -> N
     }
 
 
+def test_an_end_that_nobody_saw_is_found_out(tmp_path: Path) -> None:
+    """Finished jobs that do not stay on the board are gone before a browser can be back."""
+    command = [*ROLLING, "--linger", "0", "--rate", "200", "--report", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "loadtest", *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    (lost,) = [each["median"] for each in report["figures"] if each["name"] == "ends that were not seen"]
+    assert lost > 0
+    assert "was not told that" in report["notes"][0]
+
+
 def test_the_programs_are_listed() -> None:
     """Who looks for a figure finds the program that measures it."""
     done = subprocess.run([sys.executable, "-m", "loadtest"], capture_output=True, text=True, check=True)
-    for name in ("advance", "board", "fanout", "jobs", "latency", "soak", "storm", "streams", "users"):
+    for name in (
+        "advance",
+        "board",
+        "cluster",
+        "fanout",
+        "jobs",
+        "latency",
+        "rolling",
+        "soak",
+        "storm",
+        "streams",
+        "users",
+    ):
         assert f"│{name} " in done.stdout

@@ -23,9 +23,20 @@ SNAPSHOT_CAUSES = ("start", "reconnect", "overflow", "truncate", "settled")
 class Source(Protocol):
     """Where changes come from, as far as the figures tell of it."""
 
-    feed_kind: str
-    feed_state: FeedState
-    feed_turns: Counter[FeedState]
+    @property
+    def feed_kind(self) -> str:
+        """Which feed it is, in a word."""
+        ...
+
+    @property
+    def feed_state(self) -> FeedState:
+        """How far what it tells can be trusted."""
+        ...
+
+    @property
+    def feed_turns(self) -> Counter[FeedState]:
+        """How often it turned to a state."""
+        ...
 
 
 def of_build() -> Metric:

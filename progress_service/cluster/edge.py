@@ -22,6 +22,7 @@ from progress_service.cluster.line import Line, LineError, Message, NoAnswer, Se
 from progress_service.core.estimate import UNKNOWN, Estimate
 from progress_service.core.events import FeedState
 from progress_service.core.model import Instant
+from progress_service.core.shard import ALL, Shard
 from progress_service.feeds.companion import run_beside
 from progress_service.streams.hub import Hub
 from progress_service.wire import frames
@@ -51,11 +52,20 @@ class Edge:
         servers: The NATS between relays and edges.
         clock: The monotonic clock.
         wall_clock: The date that pages are told.
+        shard: The users of whom this relay tells; another one tells of the others (`cluster/edges`).
     """
 
     def __init__(
-        self, servers: Servers, *, clock: Callable[[], Instant], wall_clock: Callable[[], datetime]
+        self,
+        servers: Servers,
+        *,
+        clock: Callable[[], Instant],
+        wall_clock: Callable[[], datetime],
+        shard: Shard = ALL,
     ) -> None:
+        self._subjects = wire.Subjects(shard)
+        # What the log calls the relay.
+        self._relay = "the relay" if shard.is_all else f"the relay of shard {shard}"
         self._servers = servers
         self._clock = clock
         self._wall_clock = wall_clock
@@ -100,7 +110,7 @@ class Edge:
             raise TimeoutError("there is no line to NATS")
         question = bytes([wire.form_of([View.FULL])])
         try:
-            message = await self._line.request(wire.snapshot_subject(user_id), question, ANSWER_SECONDS_MAX)
+            message = await self._line.request(self._subjects.snapshot(user_id), question, ANSWER_SECONDS_MAX)
         except (NoAnswer, LineError) as error:
             raise TimeoutError(f"the relay does not answer: {error}") from None
         return frames.data_of(wire.relayed(message).frames[View.FULL])
@@ -136,7 +146,7 @@ class Edge:
         for user_id, following in self._users.items():
             following.lose_answer()
             self._carry_out(user_id, following.ask())
-        await line.subscribe(wire.FEED, self._take_beat)
+        await line.subscribe(self._subjects.feed, self._take_beat)
         self._line = line
 
         async def go_on() -> None:
@@ -193,7 +203,7 @@ class Edge:
                     return
                 if user_id not in self._subscriptions:
                     take = partial(self._take_flush, user_id)
-                    self._subscriptions[user_id] = await line.subscribe(wire.subject_of(user_id), take)
+                    self._subscriptions[user_id] = await line.subscribe(self._subjects.flush(user_id), take)
                 if await self._is_answered(line, user_id, following, wanted):
                     return
                 # The answer did not come, or was of no use.
@@ -209,7 +219,7 @@ class Edge:
     ) -> bool:
         question = bytes([wire.form_of(wanted)])
         try:
-            message = await line.request(wire.snapshot_subject(user_id), question, ANSWER_SECONDS_MAX)
+            message = await line.request(self._subjects.snapshot(user_id), question, ANSWER_SECONDS_MAX)
             snapshot = wire.relayed(message)
         except (NoAnswer, ValueError) as error:
             logger.debug("no snapshot for %s: %s", user_id, error)
@@ -242,7 +252,7 @@ class Edge:
 
     async def _renew(self, line: Line, watched: Sequence[Watched]) -> None:
         try:
-            message = await line.request(wire.WATCH, wire.watch_bytes(watched), ANSWER_SECONDS_MAX)
+            message = await line.request(self._subjects.watch, wire.watch_bytes(watched), ANSWER_SECONDS_MAX)
             behind = wire.users(message)
         except (NoAnswer, ValueError) as error:
             logger.debug("nobody hears whom we watch: %s", error)
@@ -252,27 +262,35 @@ class Edge:
                 self._carry_out(user_id, following.ask())
 
     async def _watch_the_beat(self, _: Line) -> None:
+        began, is_missed = self._clock(), False
         while True:
             await anyio.sleep(LOOK_SECONDS)
-            if self._clock() - self._beat_at > SILENT_SECONDS_MAX:
-                self._turn(FeedState.LOST, self._wall_clock())
+            if self._clock() - max(began, self._beat_at) <= SILENT_SECONDS_MAX:
+                is_missed = False
+                continue
+            self._turn(FeedState.LOST, self._wall_clock())
+            if not is_missed:
+                is_missed = True
+                logger.warning("%s is not heard", self._relay)
 
     def _turn(self, state: FeedState, since: datetime) -> None:
         if state is self.feed_state:
             return
         if self.feed_state is FeedState.LOST:
             self._is_to_renew.set()
-        logger.info("the relay's feed is %s", state)
+        logger.info("%s's feed is %s", self._relay, state)
         self.feed_state, self.feed_since = state, since
         self.feed_turns[state] += 1
         assert self._hub is not None
-        self._hub.push_to_all(frames.feed_event(state, since))
+        event = dict.fromkeys(View, frames.feed_event(state, since))
+        for user_id in self._users:
+            self._hub.push(user_id, event)
 
     def _take_beat(self, message: Message) -> None:
         try:
             beat = wire.beat(message.data)
         except ValueError as error:
-            logger.warning("%s: %s", wire.FEED, error)
+            logger.warning("%s: %s", message.subject, error)
             return
         now = self._clock()
         known = self._fence.term
@@ -280,7 +298,7 @@ class Edge:
             return
         self._beat_at = now
         if beat.term != known:
-            logger.info("a relay leads in term %d", beat.term)
+            logger.info("%s leads in term %d", self._relay, beat.term)
         for user_id, following in self._users.items() if beat.term != known else ():
             if following.term != beat.term:
                 self._carry_out(user_id, following.ask())

@@ -16,6 +16,7 @@ from progress_service.cluster.line import Line, LineError, Message, Servers
 from progress_service.cluster.outbox import Outbox
 from progress_service.core.events import FeedState
 from progress_service.core.model import Instant
+from progress_service.core.shard import ALL, Shard
 from progress_service.feeds.companion import run_beside
 from progress_service.feeds.leader import Leadership
 from progress_service.streams.publisher import Publisher
@@ -37,11 +38,20 @@ class Relay:
         servers: The NATS between relays and edges.
         dsn: The database, whose lock says who leads.
         clock: The monotonic clock.
+        shard: The users of whom the board knows.
     """
 
     def __init__(
-        self, publisher: Publisher, *, servers: Servers, dsn: str, clock: Callable[[], Instant]
+        self,
+        publisher: Publisher,
+        *,
+        servers: Servers,
+        dsn: str,
+        clock: Callable[[], Instant],
+        shard: Shard = ALL,
     ) -> None:
+        self._shard = shard
+        self._subjects = wire.Subjects(shard)
         self._publisher = publisher
         self._servers = servers
         self._clock = clock
@@ -53,7 +63,7 @@ class Relay:
         self.message_bytes = 0
         self.snapshots = 0
         self.terms = 0
-        self.leadership = Leadership(dsn, clock=clock, is_fit=self._is_fit, begin=self._begin)
+        self.leadership = Leadership(dsn, clock=clock, is_fit=self._is_fit, begin=self._begin, shard=shard)
 
     @property
     def is_leading(self) -> bool:
@@ -85,7 +95,7 @@ class Relay:
             version = self._publisher.version
             previous = self._interest.told(user_id, version)
             flush = Relayed(self.leadership.term, previous, version, frames)
-            self._say(wire.subject_of(user_id), wire.relayed_bytes(flush))
+            self._say(self._subjects.flush(user_id), wire.relayed_bytes(flush))
 
     def push_to_all(self, _: bytes) -> None:
         """Tell the edges that the feed has turned; each tells its streams."""
@@ -117,9 +127,9 @@ class Relay:
 
     async def _speak_by(self, line: Line) -> None:
         """Hear and answer, until the line is over."""
-        await line.subscribe(wire.EVERY_SNAPSHOT, self._take_question)
-        await line.subscribe(wire.WATCH, self._take_watch)
-        await line.subscribe(wire.FEED, self._take_beat)
+        await line.subscribe(self._subjects.every_snapshot, self._take_question)
+        await line.subscribe(self._subjects.watch, self._take_watch)
+        await line.subscribe(self._subjects.feed, self._take_beat)
         self._outbox.clear()
         self._interest.clear()
         self.is_connected = True
@@ -165,7 +175,7 @@ class Relay:
         if self._speaks:
             publisher = self._publisher
             beat = Beat(self.leadership.term, publisher.feed_state, publisher.feed_since, publisher.feed_kind)
-            self._say(wire.FEED, wire.beat_bytes(beat))
+            self._say(self._subjects.feed, wire.beat_bytes(beat))
 
     def _say(self, subject: str, message: bytes) -> None:
         if not self._outbox.put(subject, message):
@@ -174,8 +184,11 @@ class Relay:
 
     def _take_question(self, message: Message) -> None:
         """An edge asks for a snapshot, and so watches that user from now on."""
-        user_id = message.subject.removeprefix(wire.SNAPSHOT_PREFIX)
+        user_id = self._subjects.asked_for(message.subject)
         if not self._speaks or len(message.data) != 1 or not message.reply:
+            return
+        if not self._shard.has(user_id):
+            logger.warning("%s: this user is not of shard %s", message.subject, self._shard)
             return
         views = wire.views_of(message.data[0])
         version = self._publisher.version
@@ -197,7 +210,7 @@ class Relay:
                     behind.append(watched.user_id)
                 self._interest.note(watched.user_id, watched.views, now, version)
         except ValueError as error:
-            logger.warning("%s: %s", wire.WATCH, error)
+            logger.warning("%s: %s", message.subject, error)
             return
         self._say(message.reply, wire.users_bytes(behind))
 
@@ -206,4 +219,4 @@ class Relay:
         try:
             self.leadership.hear_of(wire.beat(message.data).term)
         except ValueError as error:
-            logger.warning("%s: %s", wire.FEED, error)
+            logger.warning("%s: %s", message.subject, error)

@@ -15,6 +15,7 @@ import anyio
 
 from progress_service.core.events import Fact, FeedState, FeedTurned
 from progress_service.core.model import Instant
+from progress_service.core.shard import ALL, Shard
 from progress_service.feeds.companion import run_beside
 from progress_service.feeds.database import Outage, cause, pause_seconds
 from progress_service.feeds.feed import Accept, UnfitError
@@ -32,19 +33,19 @@ REASONS_MAX = 100
 
 
 def chosen_feed(
-    choice: str, dsn: str, *, clock: Callable[[], Instant], linger_seconds: float
+    choice: str, dsn: str, *, clock: Callable[[], Instant], linger_seconds: float, shard: Shard = ALL
 ) -> "AutoFeed | FollowingFeed":
     """The feed of the setting *choice*: auto, notify, wal or poll."""
     match choice:
         case "notify":
-            return NotifyFeed(dsn, clock=clock, linger_seconds=linger_seconds)
+            return NotifyFeed(dsn, clock=clock, linger_seconds=linger_seconds, shard=shard)
         case "poll":
-            return PollFeed(dsn, clock=clock, linger_seconds=linger_seconds)
+            return PollFeed(dsn, clock=clock, linger_seconds=linger_seconds, shard=shard)
         case "wal":
             kinds: Sequence[type[FollowingFeed]] = (WalFeed, NotifyFeed, PollFeed)
         case _:
             kinds = (NotifyFeed, WalFeed, PollFeed)
-    return AutoFeed(dsn, kinds, clock=clock, linger_seconds=linger_seconds)
+    return AutoFeed(dsn, kinds, clock=clock, linger_seconds=linger_seconds, shard=shard)
 
 
 class AutoFeed:
@@ -55,6 +56,7 @@ class AutoFeed:
         kinds: The best first. The last should work anywhere.
         clock: The monotonic clock that dates the facts.
         linger_seconds: How long finished jobs matter.
+        shard: The users whose jobs are told.
     """
 
     def __init__(
@@ -64,8 +66,9 @@ class AutoFeed:
         *,
         clock: Callable[[], Instant],
         linger_seconds: float,
+        shard: Shard = ALL,
     ) -> None:
-        self.ledger = Ledger(clock, linger_seconds)
+        self.ledger = Ledger(clock, linger_seconds, shard)
         self._dsn = dsn
         self._clock = clock
         self._linger_seconds = linger_seconds
@@ -122,7 +125,9 @@ class AutoFeed:
 
     async def _works(self, at: int) -> bool:
         """Whether a kind gets as far as to be live. What it tells meanwhile is not passed on."""
-        trial = type(self._rungs[at])(self._dsn, clock=self._clock, linger_seconds=self._linger_seconds)
+        trial = type(self._rungs[at])(
+            self._dsn, clock=self._clock, linger_seconds=self._linger_seconds, shard=self.ledger.shard
+        )
         has_worked = False
         with anyio.move_on_after(TRIAL_SECONDS_MAX) as scope:
 

@@ -10,6 +10,7 @@ import anyio
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
+from progress_service.core.shard import Shard
 from progress_service.feeds.intake import IntakeClosedError
 from progress_service.wire.pgoutput import ProtocolError
 
@@ -25,14 +26,20 @@ PATIENCE_SECONDS_MAX = 64.0
 RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.2, 1.5
 FETCHED_AT_ONCE = 5_000
 
+# Whether a user is of the shard that has number $3 of $2, as `core/shard` says it.
+_OF_SHARD = """
+    ($2::int = 1
+        OR 1 + ('x' || left(encode(sha256(user_id::text::bytea), 'hex'), 8))::bit(32)::bigint % $2 = $3)
+"""
 # Beside each report, the id again if there may be more in the row than is seen, of which nobody is told.
-SNAPSHOT = """
+SNAPSHOT = f"""
     SELECT bulk_enrichment_job_report(job),
         CASE WHEN finished_at IS NULL AND told_at IS NOT NULL
             AND (told_at > now() - bulk_enrichment_jobs_silence() OR xmax <> 0) THEN id::text END
     FROM bulk_enrichment_jobs AS job
-    WHERE status IN ('pending', 'running', 'paused') OR finished_at > now() - make_interval(secs => $1)
-"""
+    WHERE (status IN ('pending', 'running', 'paused') OR finished_at > now() - make_interval(secs => $1))
+        AND {_OF_SHARD}
+"""  # noqa: S608 - of constants.
 LOOK_UP = """
     SELECT id::text, revision, bulk_enrichment_job_report(job) FROM bulk_enrichment_jobs AS job
     WHERE id = ANY($1::uuid[])
@@ -51,10 +58,11 @@ LOOK_AGAIN = """
     WHERE job.revision > known.revision
         OR told_at IS NOT NULL AND (told_at > now() - bulk_enrichment_jobs_silence() OR job.xmax <> 0)
 """
-REVISIONS = """
+REVISIONS = f"""
     SELECT id::text, revision FROM bulk_enrichment_jobs
-    WHERE status IN ('pending', 'running', 'paused') OR finished_at > now() - make_interval(secs => $1)
-"""
+    WHERE (status IN ('pending', 'running', 'paused') OR finished_at > now() - make_interval(secs => $1))
+        AND {_OF_SHARD}
+"""  # noqa: S608 - of constants.
 # What we send is about what is committed already: it need not wait for a standby to have it, too. The setting
 # is for this one transaction, lest a pooler hands it on to the application.
 SEND = "SELECT set_config('synchronous_commit', 'local', true), pg_notify($1, $2)"
@@ -168,10 +176,10 @@ async def look_again(connection: "Connection", known: Mapping[str, int]) -> dict
     return {job_id: Sight(*seen) for job_id, *seen in found}
 
 
-async def revisions(connection: "Connection", finished_seconds: float) -> dict[str, int]:
-    """The revision of each row that is at work, or finished at most that long ago."""
+async def revisions(connection: "Connection", finished_seconds: float, shard: Shard) -> dict[str, int]:
+    """The revision of each row of a shard that is at work, or finished at most that long ago."""
     found: dict[str, int] = {}
-    async with aclosing(pieces(connection, REVISIONS, finished_seconds)) as coming:
+    async with aclosing(pieces(connection, REVISIONS, finished_seconds, shard)) as coming:
         async for piece in coming:
             found.update((job_id, revision) for job_id, revision in piece)
     return found
@@ -181,15 +189,17 @@ async def pieces(
     connection: "Connection",
     query: str,
     finished_seconds: float,
+    shard: Shard,
     piece_seconds_max: float = LOOK_UP_SECONDS_MAX,
 ) -> AsyncGenerator[Sequence[asyncpg.Record], None]:
-    """What *query* finds, as of one moment and piece by piece.
+    """What *query* finds of a shard, as of one moment and piece by piece.
 
     A hundred thousand rows then stop nobody else while they are read, and a connection that has gone deaf
     shows after *piece_seconds_max*.
     """
     async with connection.transaction(readonly=True):
-        cursor = await connection.cursor(query, finished_seconds, timeout=piece_seconds_max)
+        parameters = (finished_seconds, shard.count, shard.number)
+        cursor = await connection.cursor(query, *parameters, timeout=piece_seconds_max)
         while piece := await cursor.fetch(FETCHED_AT_ONCE, timeout=piece_seconds_max):
             yield piece
 

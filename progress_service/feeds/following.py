@@ -10,6 +10,7 @@ import anyio
 
 from progress_service.core.events import Fact, FeedState, FeedTurned, JobDeleted, JobReported, SnapshotTaken
 from progress_service.core.model import Instant, Revision
+from progress_service.core.shard import ALL, Shard
 from progress_service.feeds.database import (
     SNAPSHOT,
     Outage,
@@ -35,7 +36,8 @@ class FollowingFeed(ABC):
         dsn: Of the primary; the role must see every row (the table's owner does, despite row-level security).
         clock: The monotonic clock that dates the facts.
         linger_seconds: How long finished jobs matter; the snapshot reaches back that far and over the outage.
-        ledger: What other feeds before this one have told, in place of *clock* and *linger_seconds*.
+        shard: The users whose jobs are told.
+        ledger: What other feeds before this one have told, in place of the other three.
     """
 
     kind: ClassVar[str]
@@ -46,10 +48,11 @@ class FollowingFeed(ABC):
         *,
         clock: Callable[[], Instant],
         linger_seconds: float,
+        shard: Shard = ALL,
         ledger: Ledger | None = None,
     ) -> None:
         self.dsn = dsn
-        self.ledger = ledger or Ledger(clock, linger_seconds)
+        self.ledger = ledger or Ledger(clock, linger_seconds, shard)
 
     async def run(self, accept: Accept) -> None:
         """Follow the database until cancelled, through every outage of it."""
@@ -112,7 +115,7 @@ class Session:
         reach, patience = self.ledger.snapshot_seconds(), patience_seconds(self.ledger.failures)
         reports: list[JobReported] = []
         unsettled: list[str] = []
-        async with aclosing(pieces(self.connection, SNAPSHOT, reach, patience)) as coming:
+        async with aclosing(pieces(self.connection, SNAPSHOT, reach, self.ledger.shard, patience)) as coming:
             async for piece in coming:
                 reports += self.ledger.readable([row[0] for row in piece], asked_at)
                 unsettled += [row[1] for row in piece if row[1] is not None]
@@ -129,9 +132,10 @@ class Session:
         gone = [job_id for job_id in job_ids if job_id not in found]
         return [*self.reports(found, at), *self.deletions(gone, at)]
 
-    def reports(self, found: dict[str, tuple[Revision, str]], at: Instant) -> list[JobReported]:
-        """The reports among rows that were looked up."""
-        return self.ledger.readable([report for _, report in found.values()], at)
+    def reports(self, found: dict[str, tuple[Revision, str]], at: Instant) -> Sequence[Fact]:
+        """What rows say that were looked up."""
+        own, left = self.ledger.sorted_out([report for _, report in found.values()], at)
+        return [*self.ledger.readable(own, at), *left]
 
     def deletions(self, job_ids: Sequence[str], at: Instant) -> list[JobDeleted]:
         """The news that these jobs are gone, as of the last revision that was told of each."""

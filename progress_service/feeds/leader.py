@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from progress_service.core.model import Instant
+from progress_service.core.shard import ALL, Shard
 from progress_service.feeds.database import Outage, Pooling, cause, connected, pause_seconds, pooling
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ IDLE_SECONDS_MAX = 1.4
 REPLY_SECONDS_MAX = 1.0
 
 IDLE = f"SET idle_session_timeout = '{round(IDLE_SECONDS_MAX * 1000)}ms'"
-LOCK = "SELECT pg_try_advisory_lock(hashtextextended('relay', 'bulk_enrichment_jobs'::regclass::oid::bigint))"
+LOCK = "SELECT pg_try_advisory_lock(hashtextextended($1, 'bulk_enrichment_jobs'::regclass::oid::bigint))"
 NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 
@@ -45,6 +46,7 @@ class Leadership:
         clock: The monotonic clock.
         is_fit: Whether this process could lead now. One that cannot lets go of the lock.
         begin: Called when a term begins, at once and without suspending.
+        shard: The users whom it is about; each shard has a leader of its own.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class Leadership:
         clock: Callable[[], Instant],
         is_fit: Callable[[], bool],
         begin: Callable[[], None],
+        shard: Shard = ALL,
     ) -> None:
+        self._lock = "relay" if shard.is_all else f"relay {shard}"
         self._dsn = dsn
         self._clock = clock
         self._is_fit = is_fit
@@ -110,7 +114,7 @@ class Leadership:
         """Wait for the lock, hold it, and return when it has to be let go."""
         await connection.execute(IDLE, timeout=REPLY_SECONDS_MAX)
         self.is_contending = True
-        while not (self._is_fit() and await connection.fetchval(LOCK, timeout=REPLY_SECONDS_MAX)):
+        while not (self._is_fit() and await connection.fetchval(LOCK, self._lock, timeout=REPLY_SECONDS_MAX)):
             await connection.fetchval("SELECT 1", timeout=REPLY_SECONDS_MAX)
             await anyio.sleep(LOOK_SECONDS)
         is_first = True

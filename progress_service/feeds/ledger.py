@@ -11,6 +11,7 @@ import msgspec
 
 from progress_service.core.events import Fact, FeedTurned, JobDeleted, JobReported, SnapshotTaken
 from progress_service.core.model import FINISHED, Instant, Revision
+from progress_service.core.shard import ALL, Shard
 from progress_service.wire import rows
 
 logger = logging.getLogger(__name__)
@@ -30,10 +31,12 @@ class Ledger:
     Args:
         clock: The monotonic clock that dates the facts.
         linger_seconds: How long finished jobs matter; a snapshot reaches back that far and over the outage.
+        shard: The users whose jobs are told; of all others nothing is.
     """
 
-    def __init__(self, clock: Callable[[], Instant], linger_seconds: float) -> None:
+    def __init__(self, clock: Callable[[], Instant], linger_seconds: float, shard: Shard = ALL) -> None:
         self.clock = clock
+        self.shard = shard
         self.linger_seconds = linger_seconds
         self.live_at: Instant | None = None
         self.malformed_rows = 0
@@ -110,6 +113,27 @@ class Ledger:
         for row in malformed:
             self.note_malformed(row)
         return reports
+
+    def sorted_out(
+        self, found: Sequence[str | msgspec.Raw], at: Instant
+    ) -> tuple[Sequence[str | msgspec.Raw], Sequence[JobDeleted]]:
+        """Of rows as JSON, those of our shard, and the jobs that another shard's user has taken over."""
+        if self.shard.is_all:
+            return found, ()
+        own: list[str | msgspec.Raw] = []
+        left: list[JobDeleted] = []
+        for row in found:
+            owned = rows.owned(row)
+            if owned is None or self.shard.has(owned.user_id):
+                own.append(row)
+            else:
+                left += self.handed_over(owned.id, owned.revision, at)
+        return own, left
+
+    def handed_over(self, job_id: str, revision: Revision, at: Instant) -> Sequence[JobDeleted]:
+        """The news that a job belongs, from that revision on, to a user of another shard; none if it did."""
+        known = self.revision(job_id)
+        return [JobDeleted(job_id, "", known, at)] if 0 <= known < revision else []
 
     def note_malformed(self, row: rows.MalformedRow) -> None:
         """Count a row that cannot be shown, and name it once."""

@@ -172,13 +172,21 @@ class _Session(Session):
         """What notifications say. It is written down, and has to be passed on at once."""
         facts: list[Fact] = []
         at = self.now()
+        shard = self.ledger.shard
         for notification in heard:
-            facts += self._reports(notification.reported, at)
-            facts += [rows.job_deleted(row, at) for row in notification.deleted]
+            told = [*self._reports(notification.reported, at)]
+            told += [
+                rows.job_deleted(row, at)
+                for row in notification.deleted
+                # A job may have changed hands, and its deletion may then be heard first.
+                if shard.has(row.user_id or "") or self.ledger.revision(row.id) >= 0
+            ]
             if notification.fetch:
                 found = await look_up(self.connection, [str(job_id) for job_id in notification.fetch])
-                facts += self._reports([report for _, report in found.values()], self.now())
-        self.ledger.note(facts)
+                told += self._reports([report for _, report in found.values()], self.now())
+            # One by one: what the next says may be of a job that this one brought.
+            self.ledger.note(told)
+            facts += told
         if any(notification.marker in self._expected for notification in heard):
             # Who waits for a marker wants to know all that was committed before it, told or not.
             facts += await self._looked_again(self._looks.all())
@@ -188,9 +196,11 @@ class _Session(Session):
                 event.set()
         return facts
 
-    def _reports(self, told: Sequence[str | msgspec.Raw], at: Instant) -> list[JobReported]:
+    def _reports(self, told: Sequence[str | msgspec.Raw], at: Instant) -> Sequence[Fact]:
         """What rows say; each that is at work may say more in silence."""
-        reports, malformed = rows.jobs_reported(told, at)
+        own, left = self.ledger.sorted_out(told, at)
+        self._looks.forget([fact.id for fact in left])
+        reports, malformed = rows.jobs_reported(own, at)
         for report in reports:
             if report.job.status.is_finished:
                 self._looks.forget([report.job.id])
@@ -200,7 +210,7 @@ class _Session(Session):
             self.ledger.note_malformed(row)
             # It may be mended in silence.
             self._looks.heard(row.id, at)
-        return reports
+        return [*reports, *left]
 
     async def _looked_again(self, job_ids: Sequence[str]) -> list[Fact]:
         """What was written to these jobs in silence. It is written down, and has to be passed on at once."""
@@ -213,7 +223,8 @@ class _Session(Session):
             at = self.now()
             for job_id in piece:
                 self._looks.seen(job_id, sights.get(job_id), at)
-            news = self.ledger.readable([sight.report for sight in sights.values() if sight.report], at)
+            own, left = self.ledger.sorted_out([s.report for s in sights.values() if s.report], at)
+            news: list[Fact] = [*self.ledger.readable(own, at), *left]
             self.ledger.note(news)
             facts += news
         return facts

@@ -55,7 +55,7 @@ class _Session(Session):
         facts: list[Fact] = []
         # One sight of the table for all of it, so that a row which vanishes in between is not missed.
         async with self.connection.transaction(isolation="repeatable_read", readonly=True):
-            found = await revisions(self.connection, self.ledger.snapshot_seconds())
+            found = await revisions(self.connection, self.ledger.snapshot_seconds(), self.ledger.shard)
             news = [job_id for job_id, revision in found.items() if revision > self.ledger.revision(job_id)]
             for first in range(0, len(news), LOOK_UPS_AT_ONCE):
                 piece = await look_up(self.connection, news[first : first + LOOK_UPS_AT_ONCE])

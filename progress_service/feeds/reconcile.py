@@ -56,7 +56,7 @@ class Reconciliation:
             self._due_at = Instant(self._session.now() + RECONCILE_SECONDS)
             return
         told = dict(self._ledger.active)
-        found = await revisions(connection, 0.0)
+        found = await revisions(connection, 0.0, self._ledger.shard)
         suspects = self._suspicious(told, found)
         if suspects:
             # Most of what seems to be amiss is merely under way.

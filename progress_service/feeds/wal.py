@@ -155,20 +155,23 @@ class _Session(Session):
                     written.clear()
                     self._forget()
                     self._is_truncated = True
-        reports = list(self._written(written))
-        self._remember(reports)
-        facts: list[Fact] = [*reports]
+        facts: list[Fact] = [*self._written(written)]
+        self._remember([fact for fact in facts if isinstance(fact, JobReported)])
         self.ledger.note(facts)
         if self._owed or self._gone:
             facts += await self._look_up()
         return facts
 
-    def _written(self, written: dict[str, Written]) -> Iterable[JobReported]:
+    def _written(self, written: dict[str, Written]) -> Iterable[Fact]:
         """The facts of rows that were written, as far as they are news and the log has them whole."""
         at = self.now()
         for job_id, change in written.items():
             revision = int(change.columns["revision"] or 0)
             if revision <= self.ledger.revision(job_id):
+                continue
+            if not self.ledger.shard.has(change.columns["user_id"] or ""):
+                self._owed.pop(job_id, None)
+                yield from self.ledger.handed_over(job_id, revision, at)
                 continue
             if change.unchanged & rows.REPORTED_COLUMNS:
                 self._owed[job_id] = revision

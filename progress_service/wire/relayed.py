@@ -5,6 +5,9 @@
     progress.watch             edge to relay    whom it watches, and up to where; answered with who is behind
     progress.feed              relay to edges   the leader's beat: its term, and how its feed does
 
+Where users are divided among relays, `progress.3-of-8` stands in the place of `progress` for the third of
+eight shards.
+
 A flush has a small binary prefix, and behind it the events as browsers get them: an edge passes them on
 without reading them. All numbers are unsigned and big-endian.
 
@@ -25,12 +28,8 @@ from uuid import UUID
 import msgspec
 
 from progress_service.core.events import FeedState
+from progress_service.core.shard import ALL, Shard
 from progress_service.wire.frames import View
-
-FEED = "progress.feed"
-WATCH = "progress.watch"
-SNAPSHOT_PREFIX = "progress.snapshot."
-EVERY_SNAPSHOT = SNAPSHOT_PREFIX + "*"
 
 COMPRESSED_FROM_BYTES = 65_536
 """NATS carries 1 MB in a message unless it is told to carry more. Events compress to about a tenth."""
@@ -73,14 +72,33 @@ class Watched(msgspec.Struct, frozen=True):
     version: int
 
 
-def subject_of(user_id: str) -> str:
-    """Where a user's flushes are told."""
-    return f"progress.{user_id}"
+class Subjects:
+    """What relay and edges call their subjects.
 
+    Args:
+        shard: The part of the users that they speak of.
+    """
 
-def snapshot_subject(user_id: str) -> str:
-    """Where a user's snapshot is asked for."""
-    return SNAPSHOT_PREFIX + user_id
+    __slots__ = ("_prefix", "_snapshot_prefix", "every_snapshot", "feed", "watch")
+
+    def __init__(self, shard: Shard = ALL) -> None:
+        self._prefix = "progress." if shard.is_all else f"progress.{shard.number}-of-{shard.count}."
+        self._snapshot_prefix = f"{self._prefix}snapshot."
+        self.every_snapshot = f"{self._snapshot_prefix}*"
+        self.feed = f"{self._prefix}feed"
+        self.watch = f"{self._prefix}watch"
+
+    def flush(self, user_id: str) -> str:
+        """Where a user's flushes are told."""
+        return self._prefix + user_id
+
+    def snapshot(self, user_id: str) -> str:
+        """Where a user's snapshot is asked for."""
+        return self._snapshot_prefix + user_id
+
+    def asked_for(self, snapshot: str) -> str:
+        """The user whose snapshot is asked for on that subject."""
+        return snapshot.removeprefix(self._snapshot_prefix)
 
 
 def relayed_bytes(relayed: Relayed) -> bytes:

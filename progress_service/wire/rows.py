@@ -101,6 +101,14 @@ class Row(msgspec.Struct, frozen=True):
     finished_seconds: float | None = None
 
 
+class Owned(msgspec.Struct, frozen=True):
+    """Whose a row is: all that is read of one that is somebody else's business."""
+
+    id: str
+    user_id: str
+    revision: int
+
+
 class Identity(msgspec.Struct, frozen=True):
     """As much of a malformed row as is needed to name it."""
 
@@ -109,6 +117,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 _notification = msgspec.json.Decoder(Notification)
 _row = msgspec.json.Decoder(Row)
+_owned = msgspec.json.Decoder(Owned)
 _identity = msgspec.json.Decoder(Identity)
 _logged_progress = msgspec.json.Decoder(dict[str, object])
 
@@ -131,6 +140,14 @@ def job_reported(row: bytes | str | msgspec.Raw, at: Instant) -> JobReported | M
         return _fact(_row.decode(row), at)
     except (ValueError, OverflowError, RecursionError) as error:
         return MalformedRow(_name(row), str(error))
+
+
+def owned(row: bytes | str | msgspec.Raw) -> Owned | None:
+    """Whose row it is; None for a row that does not say so."""
+    try:
+        return _owned.decode(row)
+    except (ValueError, RecursionError):
+        return None
 
 
 def job_written(

@@ -89,9 +89,17 @@ class Session:
         yield
         await self._asked(lambda: None, queries.LOOK_UP_SECONDS_MAX)
 
-    async def cursor(self, query: str, finished_seconds: float, *, timeout: float) -> "Cursor":  # noqa: ASYNC109 - asyncpg's.
+    async def cursor(
+        self,
+        query: str,
+        finished_seconds: float,
+        shards: int,
+        shard: int,
+        *,
+        timeout: float,  # noqa: ASYNC109 - asyncpg's.
+    ) -> "Cursor":
         """The snapshot, as of the moment at which the question arrives."""
-        assert query == queries.SNAPSHOT, query
+        assert (query, shards, shard) == (queries.SNAPSHOT, 1, 1)
         rows = await self._asked(lambda: self._database.snapshot(finished_seconds), timeout)
         return Cursor(self, rows)
 
