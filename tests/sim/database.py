@@ -170,8 +170,12 @@ class Database:
         if self.is_down:
             raise ConnectionRefusedError("the server is down")
         session = Session(self, self._loop)
-        self._sessions.append(session)
+        self.admit(session)
         return session
+
+    def admit(self, session: Session) -> None:
+        """Have a session be one of those that are told, cut and swallowed."""
+        self._sessions.append(session)
 
     def cut(self) -> None:
         """Close every connection; what is under way on it is lost."""

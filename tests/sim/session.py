@@ -10,6 +10,7 @@ import asyncpg
 
 from progress_service.feeds import database as queries
 from progress_service.feeds import notify
+from tests.sim.virtual_time import OUTSIDE
 
 if TYPE_CHECKING:
     from tests.sim.database import Database
@@ -49,6 +50,7 @@ class Session:
         self._wire_due = 0.0
         self._aside: list[tuple[str, str]] = []
         self._questions = 0
+        self.lag_seconds = 0.0
         self.is_swallowed = False
 
     # asyncpg's side.
@@ -136,8 +138,8 @@ class Session:
         if self._hear is None:
             return
         self._wire.append(payload)
-        self._wire_due = max(self._wire_due, self._loop.time() + seconds)
-        self._loop.call_at(self._wire_due, self._arrive)
+        self._wire_due = max(self._wire_due, self._loop.time() + seconds + self.lag_seconds)
+        self._loop.call_at(self._wire_due, self._arrive, context=OUTSIDE)
 
     def has_aside(self, job_id: str) -> bool:
         """Whether a notification of that row is being overtaken."""
