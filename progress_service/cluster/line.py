@@ -30,11 +30,22 @@ RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.1, 1.0
 
 
 class Message(Protocol):
-    """What came: on which subject, and where an answer goes, if one is wanted."""
+    """What came."""
 
-    subject: str
-    data: bytes
-    reply: str
+    @property
+    def subject(self) -> str:
+        """On which subject it came."""
+        ...
+
+    @property
+    def data(self) -> bytes:
+        """What it says."""
+        ...
+
+    @property
+    def reply(self) -> str:
+        """Where an answer goes; empty if none is wanted."""
+        ...
 
 
 class Subscription(Protocol):

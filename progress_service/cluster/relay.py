@@ -18,6 +18,7 @@ from progress_service.core.events import FeedState
 from progress_service.core.model import Instant
 from progress_service.feeds.companion import run_beside
 from progress_service.feeds.leader import Leadership
+from progress_service.feeds.ledger import Ledger
 from progress_service.streams.publisher import Publisher
 from progress_service.wire import relayed as wire
 from progress_service.wire.frames import View
@@ -36,11 +37,18 @@ class Relay:
         publisher: Whose board is filled by a feed.
         servers: The NATS between relays and edges.
         dsn: The database, whose lock says who leads.
+        ledger: What that feed has told.
         clock: The monotonic clock.
     """
 
     def __init__(
-        self, publisher: Publisher, *, servers: Servers, dsn: str, clock: Callable[[], Instant]
+        self,
+        publisher: Publisher,
+        *,
+        servers: Servers,
+        dsn: str,
+        ledger: Ledger,
+        clock: Callable[[], Instant],
     ) -> None:
         self._publisher = publisher
         self._servers = servers
@@ -53,7 +61,9 @@ class Relay:
         self.message_bytes = 0
         self.snapshots = 0
         self.terms = 0
-        self.leadership = Leadership(dsn, clock=clock, is_fit=self._is_fit, begin=self._begin)
+        self.leadership = Leadership(
+            dsn, clock=clock, ledger=ledger, is_fit=self._is_fit, begin=self._begin
+        )
 
     @property
     def is_leading(self) -> bool:

@@ -21,6 +21,8 @@ import anyio
 
 from progress_service.core.model import Instant
 from progress_service.feeds.database import Outage, Pooling, cause, connected, pause_seconds, pooling
+from progress_service.feeds.ledger import Ledger
+from progress_service.feeds.reconcile import until_abreast
 
 if TYPE_CHECKING:
     from progress_service.feeds.database import Connection
@@ -43,6 +45,7 @@ class Leadership:
     Args:
         dsn: Of the primary, and not through a pooler in transaction mode, where no session is ours.
         clock: The monotonic clock.
+        ledger: What this process's feed has told. It leads once that is all that others can have told before.
         is_fit: Whether this process could lead now. One that cannot lets go of the lock.
         begin: Called when a term begins, at once and without suspending.
     """
@@ -52,11 +55,13 @@ class Leadership:
         dsn: str,
         *,
         clock: Callable[[], Instant],
+        ledger: Ledger,
         is_fit: Callable[[], bool],
         begin: Callable[[], None],
     ) -> None:
         self._dsn = dsn
         self._clock = clock
+        self._ledger = ledger
         self._is_fit = is_fit
         self._begin = begin
         self._held_until: float = -inf
@@ -113,17 +118,21 @@ class Leadership:
         while not (self._is_fit() and await connection.fetchval(LOCK, timeout=REPLY_SECONDS_MAX)):
             await connection.fetchval("SELECT 1", timeout=REPLY_SECONDS_MAX)
             await anyio.sleep(LOOK_SECONDS)
-        is_first = True
-        while is_first or (self._is_fit() and self._highest_heard <= self.term):
+        # The leader before may have heard sooner than we did: no bar is to step back when it is succeeded.
+        await until_abreast(connection, self._ledger)
+        while True:
             asked_at = self._clock()
             now = await connection.fetchval(NOW, timeout=REPLY_SECONDS_MAX)
+            # While the lead was in doubt nobody was told anything, so a new term has everyone ask again.
+            was_in_doubt = self._clock() >= self._held_until
             self._held_until = asked_at + HELD_SECONDS
-            if is_first:
-                is_first = False
+            if was_in_doubt:
                 self.term = max(now, self.term + 1, self._highest_heard + 1)
                 logger.info("this relay leads, in term %d", self.term)
                 self._begin()
             await anyio.sleep(LOOK_SECONDS)
+            if not self._is_fit() or self._highest_heard > self.term:
+                break
         logger.warning(
             "this relay lets go of the lead: %s",
             "another one has a later term" if self._is_fit() else "it hears its feed, or NATS, no longer",

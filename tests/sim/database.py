@@ -222,6 +222,10 @@ class Database:
             if row.finished_at is None or row.finished_at > since
         ]
 
+    def revisions_at_work(self) -> list[tuple[object, ...]]:
+        """The rows at work, each with its revision."""
+        return [(row.id, row.revision) for row in self.rows.values() if row.finished_at is None]
+
     def found(self, ids: Sequence[str]) -> list[tuple[str, Revision, str]]:
         """The rows of these ids."""
         rows = [self.rows[job_id] for job_id in ids if job_id in self.rows]

@@ -27,11 +27,11 @@ PIECE_ROWS = 2
 class Cursor:
     """What is left of a snapshot."""
 
-    def __init__(self, session: "Session", rows: Sequence[tuple[str, str | None]]) -> None:
+    def __init__(self, session: "Session", rows: Sequence[tuple[object, ...]]) -> None:
         self._session = session
         self._rows = rows
 
-    async def fetch(self, count: int, *, timeout: float) -> Sequence[tuple[str, str | None]]:  # noqa: ASYNC109 - asyncpg's.
+    async def fetch(self, count: int, *, timeout: float) -> Sequence[tuple[object, ...]]:  # noqa: ASYNC109 - asyncpg's.
         """The next rows, or none."""
         piece, self._rows = self._rows[: min(count, PIECE_ROWS)], self._rows[min(count, PIECE_ROWS) :]
         return await self._session.fetched(piece, timeout)
@@ -110,9 +110,9 @@ class Session:
 
     async def fetched(
         self,
-        rows: Sequence[tuple[str, str | None]],
+        rows: Sequence[tuple[object, ...]],
         timeout: float,  # noqa: ASYNC109 - asyncpg's.
-    ) -> Sequence[tuple[str, str | None]]:
+    ) -> Sequence[tuple[object, ...]]:
         """A cursor's next rows; when there are none, what is visible by now is what a feed has to know."""
         answer = await self._asked(lambda: rows, timeout)
         if not answer:

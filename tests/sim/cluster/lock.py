@@ -8,9 +8,10 @@ from typing import TypeVar
 
 import asyncpg
 
+from progress_service.feeds import database as queries
 from progress_service.feeds import leader
 from tests.sim.database import Database
-from tests.sim.session import Session
+from tests.sim.session import Cursor, Session
 from tests.sim.virtual_time import OUTSIDE
 
 T = TypeVar("T")
@@ -26,6 +27,7 @@ class Lock:
 
     def __init__(self, database: Database, loop: asyncio.AbstractEventLoop) -> None:
         self.holder: LockSession | None = None
+        self.late_seconds = 0.0
         self._database = database
         self._loop = loop
 
@@ -58,7 +60,7 @@ class Lock:
 
 
 class LockSession(Session):
-    """As much of asyncpg as `feeds.leader` uses. The server acts on a question also while who asked is frozen."""
+    """As much of asyncpg as `feeds.leader` uses. The server acts also while whoever asked is frozen."""
 
     def __init__(self, lock: Lock, database: Database, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(database, loop)
@@ -81,6 +83,11 @@ class LockSession(Session):
             case _:
                 return await self._asked(lambda: 1, timeout)
 
+    async def cursor(self, query: str, finished_seconds: float, *, timeout: float) -> Cursor:  # noqa: ASYNC109
+        """The revisions of the rows at work, as of the moment at which the question arrives."""
+        assert (query, finished_seconds) == (queries.REVISIONS, 0.0), query
+        return Cursor(self, await self._asked(self._database.revisions_at_work, timeout))
+
     def terminate(self) -> None:
         """Let go of the connection."""
         super().terminate()
@@ -94,7 +101,8 @@ class LockSession(Session):
 
     def _microseconds(self) -> int:
         epoch = datetime.fromtimestamp(0, UTC)
-        return round((self._database.now() - epoch).total_seconds() * 1_000_000)
+        seconds = (self._database.now() - epoch).total_seconds() - self._lock.late_seconds
+        return round(seconds * 1_000_000)
 
     async def _asked(self, answer: Callable[[], T], seconds_max: float | None) -> T:
         answered: asyncio.Future[T] = self._loop.create_future()

@@ -14,7 +14,7 @@ from itertools import count
 
 import anyio
 
-from progress_service.cluster.line import LineError, NoAnswer, Servers, Take
+from progress_service.cluster.line import LineError, Message, NoAnswer, Servers, Take
 from tests.sim.cluster.processes import PROCESS, Process
 from tests.sim.virtual_time import OUTSIDE
 
@@ -172,7 +172,7 @@ class SimulatedLine:
         """Have an answer come to who asked; an empty subject says that nobody hears."""
         self._inbox.send(message, "answer")
 
-    def _take_answer(self, message: Sent) -> None:
+    def _take_answer(self, message: Message) -> None:
         answer = self._questions.get(message.reply)
         if answer is not None and not answer.done():
             if message.subject:

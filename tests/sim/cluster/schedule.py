@@ -33,7 +33,7 @@ CLUSTER: tuple[Kind, ...] = (
         ClusterWorld.detour,
         lambda c: (RELAYS + c.randrange(EDGES), c.choice(KINDS[:3]), c.choice((1 / 64, 0.25, 2.0))),
     ),
-    (3, ClusterWorld.lag_feed, lambda c: (c.randrange(RELAYS), c.choice((0.0, 1 / 64, 0.25, 1.0)))),
+    (3, ClusterWorld.lag_feed, lambda c: (c.randrange(RELAYS), c.choice((0.0, 1 / 64, 0.25, 0.5)))),
 )
 SOMETIMES: tuple[Kind, ...] = (
     (4, ClusterWorld.work_steadily, lambda c: (c.job(), c.choice((4, 8)), c.choice((1 / 32, 0.25, 1.0)))),
@@ -41,7 +41,8 @@ SOMETIMES: tuple[Kind, ...] = (
     (3, ClusterWorld.delete, lambda c: (c.job(),)),
     (2, ClusterWorld.burst, lambda c: (c.job(), c.choice((2, 10)))),
     (2, ClusterWorld.delay_answers, lambda c: (c.choice((0.0, 1 / 64, 0.25)),)),
-    (1, ClusterWorld.set_clock_back, lambda c: (c.choice((0.5, 3_600.0)),)),
+    (1, ClusterWorld.set_clock_back, lambda _: (0.5,)),
+    (1, ClusterWorld.set_terms_back, lambda c: (c.choice((2.0, 3_600.0)),)),
     (2, ClusterWorld.cut, lambda _: ()),
     (1, ClusterWorld.crash, lambda c: (c.choice((0.5, 8.0)),)),
     (4, ClusterWorld.reload, lambda c: (c.browser(),)),

@@ -99,7 +99,9 @@ class RelayPart(Part):
             epoch=name,
         )
         self.feed = NotifyFeed("", clock=world.clock, linger_seconds=world.linger_seconds)
-        self.relay = Relay(self.publisher, servers=Servers((name,)), dsn="", clock=world.clock)
+        self.relay = Relay(
+            self.publisher, servers=Servers((name,)), dsn="", ledger=self.feed.ledger, clock=world.clock
+        )
         self.publisher.publish_to(self.relay)
 
     async def _begin(self, tasks: TaskGroup) -> None:
@@ -128,6 +130,7 @@ class EdgePart(Part):
     def open(self, stream: Stream, socket: Socket) -> None:
         """Serve a stream."""
         assert self.tasks is not None
+        self.sockets[socket] = None
         self.process.enter(self.tasks.start_soon, self._answer, stream, socket)
 
     def kill(self) -> None:
@@ -139,7 +142,6 @@ class EdgePart(Part):
 
     async def _answer(self, stream: Stream, socket: Socket) -> None:
         self.laws.opened(socket)
-        self.sockets[socket] = None
         try:
             await self.hub.serve(stream, socket.receive)
         finally:
@@ -221,7 +223,8 @@ class ClusterWorld(Surroundings):
     def kill(self, part: int, seconds: float) -> None:
         """End a process, and start it again after a while."""
         name = NAMES[part]
-        if name in self._parts and not self._parts[name].process.is_frozen:
+        there = self._parts.get(name)
+        if there is not None and there.tasks is not None and not there.process.is_frozen:
             self._parts.pop(name).kill()
             self._loop.call_later(seconds, self._start_again, name)
 
@@ -235,6 +238,10 @@ class ClusterWorld(Surroundings):
     def split_lock(self) -> None:
         """Have another relay get the lock while its holder still believes to have it."""
         self.lock.split()
+
+    def set_terms_back(self, seconds: float) -> None:
+        """Have later terms be lower ones, as those of a database that was restored."""
+        self.lock.late_seconds += seconds
 
     def restart_nats(self, seconds: float) -> None:
         """Have NATS be away for a while."""
