@@ -13,6 +13,7 @@ term that was heard of.
 """
 
 import logging
+import random
 from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 0.2
 HELD_SECONDS = 0.9
 IDLE_SECONDS_MAX = 1.4
+TERM_STEP_MAX = 1_000
 REPLY_SECONDS_MAX = 1.0
 
 IDLE = f"SET idle_session_timeout = '{round(IDLE_SECONDS_MAX * 1000)}ms'"
@@ -87,7 +89,7 @@ class Leadership:
     def begin_anew(self) -> None:
         """Begin a new term, if the lead is held: something may have been lost on the way to the edges."""
         if self.is_held:
-            self.term += 1
+            self.term = self._later_term()
             self._begin()
 
     async def run(self) -> None:
@@ -127,7 +129,7 @@ class Leadership:
             was_in_doubt = self._clock() >= self._held_until
             self._held_until = asked_at + HELD_SECONDS
             if was_in_doubt:
-                self.term = max(now, self.term + 1, self._highest_heard + 1)
+                self.term = max(now, self._later_term())
                 logger.info("this relay leads, in term %d", self.term)
                 self._begin()
             await anyio.sleep(LOOK_SECONDS)
@@ -137,3 +139,8 @@ class Leadership:
             "this relay lets go of the lead: %s",
             "another one has a later term" if self._is_fit() else "it hears its feed, or NATS, no longer",
         )
+
+    def _later_term(self) -> int:
+        """A term above all that were heard of; by chance, lest two that both lead take the same."""
+        step = random.randint(1, TERM_STEP_MAX)  # noqa: S311 - guards nothing.
+        return max(self.term, self._highest_heard) + step

@@ -113,7 +113,7 @@ async def until_abreast(connection: "Connection", ledger: Ledger) -> None:
     told = dict(ledger.active)
     found = await revisions(connection, 0.0)
     with anyio.move_on_after(ABREAST_SECONDS_MAX) as scope:
-        while amiss(ledger, told, found):
+        while amiss(ledger, told, found):  # noqa: ASYNC110 - a ledger tells nobody of its news.
             await anyio.sleep(ABREAST_LOOK_SECONDS)
     if scope.cancelled_caught:
         logger.warning("the feed is behind the table: some bars may step back for a moment")

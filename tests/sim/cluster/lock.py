@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 
@@ -66,7 +66,7 @@ class LockSession(Session):
         super().__init__(database, loop)
         self._lock = lock
         self._idle: asyncio.TimerHandle | None = None
-        self._waiting: set[asyncio.Future[object]] = set()
+        self._waiting: set[asyncio.Future[Any]] = set()
 
     async def execute(self, query: str, *_: object, timeout: float) -> None:  # noqa: ASYNC109 - asyncpg's.
         """Set how long the session may be idle."""
@@ -106,7 +106,7 @@ class LockSession(Session):
 
     async def _asked(self, answer: Callable[[], T], seconds_max: float | None) -> T:
         answered: asyncio.Future[T] = self._loop.create_future()
-        self._waiting.add(answered)  # type: ignore[arg-type]
+        self._waiting.add(answered)
         try:
             if self._broken.is_set():
                 raise asyncpg.ConnectionDoesNotExistError("connection is closed")
@@ -115,7 +115,7 @@ class LockSession(Session):
             async with asyncio.timeout(seconds_max):
                 return await answered
         finally:
-            self._waiting.discard(answered)  # type: ignore[arg-type]
+            self._waiting.discard(answered)
 
     def _serve(self, answer: Callable[[], T], answered: "asyncio.Future[T]") -> None:
         if self.is_swallowed or self._broken.is_set():

@@ -154,7 +154,8 @@ class SimulatedLine:
     async def request(self, subject: str, data: bytes, within_seconds: float) -> bytes:
         """Ask, and give the answer."""
         reply = f"_INBOX.{next(self.nats.numbers)}"
-        answer = self._questions[reply] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._questions[reply] = answer
         try:
             async with asyncio.timeout(within_seconds):
                 await self.publish(subject, data, reply)

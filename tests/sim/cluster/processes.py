@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
-from contextvars import Context, ContextVar
-from typing import Any
+from contextvars import Context, ContextVar, copy_context
+from typing import TypeVar, TypeVarTuple, Unpack
 
 from tests.sim.virtual_time import VirtualLoop
+
+HandleT = TypeVar("HandleT", bound=asyncio.Handle)
+Ts = TypeVarTuple("Ts")
 
 
 class Process:
@@ -16,7 +19,7 @@ class Process:
         self.is_frozen = False
         self.context = Context()
         self.context.run(PROCESS.set, self)
-        self._held: list[tuple[asyncio.Handle, Callable[[], object]]] = []
+        self._held: list[tuple[Callable[[], None], Context]] = []
 
     def enter(self, call: Callable[..., object], *args: object) -> None:
         """Call something as this process does; the tasks that it starts belong to the process."""
@@ -26,21 +29,26 @@ class Process:
         """Go on."""
         self.is_frozen = False
         held, self._held = self._held, []
-        for handle, call in held:
-            loop.call_soon(call, context=handle._context)
+        for call, context in held:
+            loop.call_soon(call, context=context)
 
-    def gated(self, schedule: Callable[[Callable[[], None]], Any], call: Callable[[], object]) -> Any:
+    def gated(
+        self,
+        schedule: Callable[[Callable[[], None]], HandleT],
+        call: Callable[[], object],
+        context: Context,
+    ) -> HandleT:
         """Schedule a call which waits until the process may go on."""
 
         def run() -> None:
             if handle.cancelled():
                 return
             if self.is_frozen:
-                self._held.append((handle, run))
+                self._held.append((run, context))
             else:
                 call()
 
-        handle: asyncio.Handle = schedule(run)
+        handle = schedule(run)
         return handle
 
 
@@ -50,26 +58,28 @@ PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
 class ProcessLoop(VirtualLoop):
     """A loop that knows which process each call belongs to."""
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
         """As asyncio's."""
-        process = PROCESS.get() if context is None else context.get(PROCESS)
+        context = context or copy_context()
+        process = context.get(PROCESS)
         if process is None:
             return super().call_soon(callback, *args, context=context)
         soon = super().call_soon
-        handle: asyncio.Handle = process.gated(
-            lambda run: soon(run, context=context), lambda: callback(*args)
-        )
-        return handle
+        return process.gated(lambda run: soon(run, context=context), lambda: callback(*args), context)
 
     def call_at(
-        self, when: float, callback: Any, *args: Any, context: Context | None = None
+        self,
+        when: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """As asyncio's."""
-        process = PROCESS.get() if context is None else context.get(PROCESS)
+        context = context or copy_context()
+        process = context.get(PROCESS)
         if process is None:
             return super().call_at(when, callback, *args, context=context)
         at = super().call_at
-        handle: asyncio.TimerHandle = process.gated(
-            lambda run: at(when, run, context=context), lambda: callback(*args)
-        )
-        return handle
+        return process.gated(lambda run: at(when, run, context=context), lambda: callback(*args), context)

@@ -285,7 +285,6 @@ class ClusterWorld(Surroundings):
         is_calm = (
             len(self._parts) == len(NAMES)
             and not any(part.process.is_frozen for part in self._parts.values())
-            and self.database.is_quiet
             and self._leader() is not None
             and all(relay.publisher.feed_state is FeedState.LIVE for relay in self._relays())
             and all(edge.edge.feed_state is FeedState.LIVE for edge in self._edges())
@@ -296,7 +295,8 @@ class ClusterWorld(Surroundings):
             self._calm_since = None
         elif self._calm_since is None:
             self._calm_since = self._loop.time()
-        return self._calm_since is not None and self._loop.time() - self._calm_since > CALM_SECONDS
+        is_long = self._calm_since is not None and self._loop.time() - self._calm_since > CALM_SECONDS
+        return is_long and self.database.is_quiet
 
     def _judge_quiet(self, *, is_final: bool) -> None:
         leading = self._leader()
