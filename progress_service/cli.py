@@ -51,6 +51,7 @@ def serve(
             help="How changes come: auto, notify, wal, poll, or nats://… of a relay.", show_default="auto"
         ),
     ] = None,
+    *,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that share the port.")] = 1,
     fd: Annotated[
         int | None, typer.Option(min=3, help="Listen on this open descriptor, not on host and port.")

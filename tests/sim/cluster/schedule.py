@@ -1,5 +1,7 @@
 """What happens in a cluster's schedule: what may happen around one process, and what befalls a cluster."""
 
+from collections.abc import Callable
+
 from progress_service.core.model import Status
 from tests.sim.cluster.world import EDGES, NAMES, RELAYS, ClusterWorld
 from tests.sim.schedule import (
@@ -52,12 +54,23 @@ SOMETIMES: tuple[Kind, ...] = (
     (1, ClusterWorld.storm, lambda _: ()),
 )
 
+STORIES: tuple[frozenset[Callable[..., None]], ...] = (
+    frozenset(),
+    frozenset({ClusterWorld.slow_link, ClusterWorld.split_lock, ClusterWorld.lag_feed, ClusterWorld.reload}),
+    frozenset({ClusterWorld.freeze, ClusterWorld.work_steadily, ClusterWorld.reload}),
+    frozenset({ClusterWorld.detour, ClusterWorld.lose, ClusterWorld.reload, ClusterWorld.burst}),
+    frozenset({ClusterWorld.lag_feed, ClusterWorld.kill, ClusterWorld.work_steadily}),
+)
+"""What is known to be dangerous together. To this come others by chance."""
+
 
 def drawn(seed: int) -> Schedule:
     """The schedule of that seed."""
     chance = Chance(seed)
     pauses = chance.choice((HASTY, MIXED, MIXED))
-    kinds = [*ALWAYS, *chance.sample(CLUSTER, chance.randint(1, 4))]
+    story = chance.choice(STORIES)
+    kinds = [*ALWAYS, *(kind for kind in (*CLUSTER, *SOMETIMES) if kind[1] in story)]
+    kinds += chance.sample(CLUSTER, chance.randint(0 if story else 1, 3))
     kinds += chance.sample(SOMETIMES, chance.randint(0, OTHERS_MAX))
     weights = [weight for weight, _, _ in kinds]
     steps: list[Step] = [(0.0, ClusterWorld.open, (browser,)) for browser in range(chance.browsers)]
