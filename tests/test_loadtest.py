@@ -37,6 +37,7 @@ SLOW = ["slow", "--stalled", "20", "--readers", "3", "--frames", "20", "--runs",
         (SOAK, "ours: descriptors lost"),
         (["renew", "--streams", "3", "--seconds", "3", "--token-seconds", "31"], "renewals of each"),
         (["chaos", "--faults", "11", "--browsers", "20"], "foreign rows"),
+        (["cluster", "--faults", "9", "--browsers", "20"], "foreign rows"),
     ],
 )
 def test_a_program_runs_and_leaves_a_report(arguments: list[str], said: str, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ CONNECT_SECONDS_MAX = 4.0
 PING_SECONDS = 1
 """How often the server is asked whether it is there. Two questions without an answer end the line."""
 
-RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.1, 1.0
+RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.1, 0.4
 
 
 class Message(Protocol):
