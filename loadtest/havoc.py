@@ -177,6 +177,7 @@ class Child:
         self._arguments = arguments
         self._environment = {**os.environ, **environment}
         self.log = log
+        self.is_frozen = False
         self._process: asyncio.subprocess.Process | None = None
 
     async def launch(self) -> None:
@@ -199,10 +200,12 @@ class Child:
 
     def freeze(self) -> None:
         """Have it stand still."""
+        self.is_frozen = True
         self._send(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Have it go on."""
+        self.is_frozen = False
         self._send(signal.SIGCONT)
 
     @property
@@ -256,9 +259,22 @@ class Relay(Child):
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         super().__init__(["relay"], environment, log)
+        self._said_before = 0
+
+    async def launch(self) -> None:
+        """Start it, and wait for nothing."""
+        self._said_before = len(self._said())
+        await super().launch()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it could lead now: it follows the database, and does not stand still."""
+        return not self.is_frozen and "changes are followed by" in self._said()[self._said_before :]
 
     @property
     def term(self) -> int:
         """The latest term in which it said to lead; 0 if it never did."""
-        said = self.log.read_text(encoding="utf-8") if self.log.exists() else ""
-        return max(map(int, re.findall(r"this relay leads, in term (\d+)", said)), default=0)
+        return max(map(int, re.findall(r"this relay leads, in term (\d+)", self._said())), default=0)
+
+    def _said(self) -> str:
+        return self.log.read_text(encoding="utf-8") if self.log.exists() else ""

@@ -17,6 +17,8 @@ from progress_service.wire.relayed import Relayed
 from tests.sim.cluster.schedule import drawn
 from tests.sim.simulation import failures
 
+pytestmark = pytest.mark.timeout(600)
+
 SCHEDULES_MAX = 2_000
 OF_PICTURES = {"truth", "no way back", "sums", "farewell", "convergence"}
 """A defect of a cluster shows in what pages are told, one way or another."""
