@@ -86,6 +86,7 @@ async def _run(schedule: Schedule, loop: VirtualLoop) -> Fault | None:
                         break
                 else:
                     await world.settle()
+                world.release()
                 tasks.cancel_scope.cancel()
         except Exception:  # noqa: BLE001 - whatever ends the service is what we look for.
             laws.fault("calm", traceback.format_exc())

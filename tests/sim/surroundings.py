@@ -15,7 +15,7 @@ from typing import ClassVar, cast
 import anyio
 from anyio.abc import TaskGroup
 
-from progress_service.core.model import Status
+from progress_service.core.model import Instant, Status
 from progress_service.feeds.database import PATIENCE_SECONDS_MAX
 from progress_service.streams.stream import Stream
 from progress_service.wire.frames import View
@@ -64,6 +64,7 @@ class Surroundings(ABC):
     def __init__(self, seed: int, linger_seconds: float, loop: VirtualLoop) -> None:
         self.linger_seconds = linger_seconds
         self.database = Database(loop)
+        self.clock = cast("Callable[[], Instant]", loop.time)
         self._loop = loop
         self._tasks: TaskGroup | None = None
         self._token_seconds = TOKEN_SECONDS
@@ -80,6 +81,9 @@ class Surroundings(ABC):
     @abstractmethod
     def simulated(self) -> AbstractContextManager[None]:
         """Lead what is real to what is simulated, for as long as this lasts."""
+
+    def release(self) -> None:  # noqa: B027 - most have nothing to do.
+        """Have nobody stand still, so that everything can end."""
 
     @abstractmethod
     def judge_limits(self) -> None:
@@ -284,12 +288,13 @@ class Surroundings(ABC):
         self.database.is_down = False
 
     def _request(self, browser: Browser) -> Socket:
-        expires_at = self._wall_clock() + timedelta(seconds=self._token_seconds)
+        expires_at = self.wall_clock() + timedelta(seconds=self._token_seconds)
         socket = Socket(browser, self.laws, expires_at)
         # A server may show its answer, and then chunks go to it at once; one view is served by each kind.
         answer = socket if browser.view is View.FULL else None
         self._open_stream(Stream(browser.user_id, browser.view, socket.send, expires_at, answer), socket)
         return socket
 
-    def _wall_clock(self) -> datetime:
+    def wall_clock(self) -> datetime:
+        """The date that pages are told."""
         return EPOCH + timedelta(seconds=self._loop.time())

@@ -10,11 +10,10 @@ must hold.
 """
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from math import inf
-from typing import cast
 from unittest.mock import patch
 
 from anyio.abc import TaskGroup
@@ -22,7 +21,6 @@ from msgspec.structs import replace
 
 from progress_service.core.board import Board
 from progress_service.core.events import Fact, FeedState, FeedTurned, JobDeleted, JobReported
-from progress_service.core.model import Instant
 from progress_service.feeds import canary, notify, reconcile
 from progress_service.feeds.database import Pooling
 from progress_service.feeds.intake import Intake
@@ -50,24 +48,23 @@ class World(Surroundings):
 
     def __init__(self, seed: int, linger_seconds: float, loop: VirtualLoop) -> None:
         super().__init__(seed, linger_seconds, loop)
-        clock = cast("Callable[[], Instant]", loop.time)
-        self._beat = Beat(clock)
+        self._beat = Beat(self.clock)
         self._publisher = Publisher(
             Board(linger_seconds=linger_seconds),
             self._beat,
-            wall_clock=self._wall_clock,
+            wall_clock=self.wall_clock,
             flush_seconds=FLUSH_SECONDS,
             epoch="epoch",
         )
         self._hub = Hub(
             self._beat,
             snapshot=self._publisher.snapshot,
-            wall_clock=self._wall_clock,
+            wall_clock=self.wall_clock,
             heartbeat_seconds=HEARTBEAT_SECONDS,
         )
         self._publisher.publish_to(self._hub)
-        self.laws = Laws(self.database, self._publisher, self._beat, self._wall_clock)
-        self._feed = NotifyFeed("", clock=clock, linger_seconds=linger_seconds)
+        self.laws = Laws(self.database, self._publisher, self._beat, self.wall_clock)
+        self._feed = NotifyFeed("", clock=self.clock, linger_seconds=linger_seconds)
         self._repeat_seconds: float | None = None
 
     async def start(self, tasks: TaskGroup) -> None:

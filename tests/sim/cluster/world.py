@@ -4,38 +4,31 @@ Database ─▶ NotifyFeed, Publisher, Relay ─▶ Nats ─▶ Edge, Hub, Strea
 (simulated)         (real, two of them)  (simulated)  (real, two)        (simulated)
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import ClassVar, cast
+from typing import ClassVar
 from unittest.mock import patch
 
-import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskGroup
 
 from progress_service.cluster import following, outbox
 from progress_service.cluster import line as lines
-from progress_service.cluster.edge import RENEW_SECONDS, Edge
-from progress_service.cluster.line import Servers
-from progress_service.cluster.relay import Relay
-from progress_service.core.board import Board
+from progress_service.cluster.edge import RENEW_SECONDS
 from progress_service.core.events import FeedState
-from progress_service.core.model import FINISHED, Instant
+from progress_service.core.model import FINISHED
 from progress_service.feeds import leader
 from progress_service.feeds.database import Pooling
-from progress_service.feeds.notify import NotifyFeed
-from progress_service.streams.beat import Beat
-from progress_service.streams.hub import Hub
-from progress_service.streams.publisher import Publisher
 from progress_service.streams.stream import Stream
 from tests.sim.browser import Browser
 from tests.sim.cluster.lock import Lock
 from tests.sim.cluster.nats import Nats
-from tests.sim.cluster.processes import PROCESS, Process, ProcessLoop
-from tests.sim.pages import HEARTBEAT_SECONDS, PageLaws
+from tests.sim.cluster.parts import EdgePart, Part, RelayPart
+from tests.sim.cluster.processes import PROCESS, ProcessLoop
+from tests.sim.pages import PageLaws
 from tests.sim.pictures import Pictures
 from tests.sim.response import Socket, Told
 from tests.sim.session import Session
-from tests.sim.surroundings import FLUSH_SECONDS, Surroundings
+from tests.sim.surroundings import Surroundings
 from tests.sim.virtual_time import VirtualLoop
 from tests.sim.world import database_simulated
 
@@ -62,98 +55,6 @@ class ClusterLaws(PageLaws):
                     self.fault("farewell", f"{socket} loses a job that was never told to have ended: {shown}")
 
 
-class Part:
-    """One process of the cluster. Its tasks end when it is killed."""
-
-    def __init__(self, name: str) -> None:
-        self.process = Process(name)
-        self.tasks: TaskGroup | None = None
-
-    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Live until killed."""
-        PROCESS.set(self.process)
-        async with anyio.create_task_group() as self.tasks:
-            await self._begin(self.tasks)
-            task_status.started()
-
-    def kill(self) -> None:
-        """End at once."""
-        assert self.tasks is not None
-        self.tasks.cancel_scope.cancel()
-
-    async def _begin(self, tasks: TaskGroup) -> None:
-        raise NotImplementedError
-
-
-class RelayPart(Part):
-    """A relay with its feed."""
-
-    def __init__(self, name: str, world: "ClusterWorld") -> None:
-        super().__init__(name)
-        self.beat = Beat(world.clock)
-        self.publisher = Publisher(
-            Board(linger_seconds=world.linger_seconds),
-            self.beat,
-            wall_clock=world._wall_clock,
-            flush_seconds=FLUSH_SECONDS,
-            epoch=name,
-        )
-        self.feed = NotifyFeed("", clock=world.clock, linger_seconds=world.linger_seconds)
-        self.relay = Relay(
-            self.publisher, servers=Servers((name,)), dsn="", ledger=self.feed.ledger, clock=world.clock
-        )
-        self.publisher.publish_to(self.relay)
-
-    async def _begin(self, tasks: TaskGroup) -> None:
-        tasks.start_soon(self.beat.run)
-        tasks.start_soon(self.feed.run, self.publisher.accept)
-        tasks.start_soon(self.relay.run)
-
-
-class EdgePart(Part):
-    """An edge with its streams."""
-
-    def __init__(self, name: str, world: "ClusterWorld") -> None:
-        super().__init__(name)
-        self.beat = Beat(world.clock)
-        self.edge = Edge(Servers((name,)), clock=world.clock, wall_clock=world._wall_clock)
-        self.hub = Hub(
-            self.beat,
-            snapshot=self.edge.snapshot,
-            wall_clock=world._wall_clock,
-            heartbeat_seconds=HEARTBEAT_SECONDS,
-        )
-        self.edge.publish_to(self.hub)
-        self.laws = world.laws
-        self.sockets: dict[Socket, None] = {}
-
-    def open(self, stream: Stream, socket: Socket) -> None:
-        """Serve a stream."""
-        assert self.tasks is not None
-        self.sockets[socket] = None
-        self.process.enter(self.tasks.start_soon, self._answer, stream, socket)
-
-    def kill(self) -> None:
-        """End at once, and every stream with it."""
-        super().kill()
-        for socket in list(self.sockets):
-            socket.drop()
-            socket.browser.closed(socket)
-
-    async def _answer(self, stream: Stream, socket: Socket) -> None:
-        self.laws.opened(socket)
-        try:
-            await self.hub.serve(stream, socket.receive)
-        finally:
-            del self.sockets[socket]
-            self.laws.closed(socket)
-
-    async def _begin(self, tasks: TaskGroup) -> None:
-        await tasks.start(self.hub.run)
-        tasks.start_soon(self.beat.run)
-        tasks.start_soon(self.edge.run)
-
-
 class ClusterWorld(Surroundings):
     """Two relays and two edges. Browsers go from one edge to the other when theirs is gone."""
 
@@ -161,8 +62,7 @@ class ClusterWorld(Surroundings):
 
     def __init__(self, seed: int, linger_seconds: float, loop: VirtualLoop) -> None:
         super().__init__(seed, linger_seconds, loop)
-        self.clock = cast("Callable[[], Instant]", loop.time)
-        self.laws = ClusterLaws(self.database, self.clock, self._wall_clock)
+        self.laws = ClusterLaws(self.database, self.clock, self.wall_clock)
         self.nats = Nats(loop)
         self.lock = Lock(self.database, loop)
         self._parts: dict[str, Part] = {}
@@ -208,6 +108,12 @@ class ClusterWorld(Surroundings):
             patch.object(following, "KEPT_MAX", KEPT_MAX),
         ):
             yield
+
+    def release(self) -> None:
+        """Have nobody stand still, so that everything can end."""
+        for part in self._parts.values():
+            if part.process.is_frozen:
+                part.process.thaw(self._loop)
 
     def judge_limits(self) -> None:
         """See that no queue is too long."""
