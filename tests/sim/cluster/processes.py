@@ -62,7 +62,7 @@ class ProcessLoop(VirtualLoop):
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         """As asyncio's."""
-        context = context or copy_context()
+        context = copy_context() if context is None else context
         process = context.get(PROCESS)
         if process is None:
             return super().call_soon(callback, *args, context=context)
@@ -77,7 +77,7 @@ class ProcessLoop(VirtualLoop):
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """As asyncio's."""
-        context = context or copy_context()
+        context = copy_context() if context is None else context
         process = context.get(PROCESS)
         if process is None:
             return super().call_at(when, callback, *args, context=context)

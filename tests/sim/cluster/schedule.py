@@ -56,7 +56,7 @@ SOMETIMES: tuple[Kind, ...] = (
 
 STORIES: tuple[frozenset[Callable[..., None]], ...] = (
     frozenset(),
-    frozenset({ClusterWorld.slow_link, ClusterWorld.split_lock, ClusterWorld.lag_feed, ClusterWorld.reload}),
+    frozenset({ClusterWorld.slow_link, ClusterWorld.split_lock, ClusterWorld.reload, ClusterWorld.burst}),
     frozenset({ClusterWorld.freeze, ClusterWorld.work_steadily, ClusterWorld.reload}),
     frozenset({ClusterWorld.detour, ClusterWorld.lose, ClusterWorld.reload, ClusterWorld.burst}),
     frozenset({ClusterWorld.lag_feed, ClusterWorld.kill, ClusterWorld.work_steadily}),

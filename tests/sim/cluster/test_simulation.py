@@ -33,8 +33,9 @@ FOUND: dict[str, tuple[Step, ...]] = {
         (0.25, ClusterWorld.open, (0,)),
         (0.125, ClusterWorld.cut, ()),
         (0.0, ClusterWorld.lag_feed, (1, 0.25)),
+        (0.0, ClusterWorld.lag_feed, (0, 0.0)),
         (1.0, ClusterWorld.work, (0,)),
-        (0.125, ClusterWorld.split_lock, ()),
+        (0.125, ClusterWorld.kill, (0, 3.0)),
     ),
     "two that both believe to lead come to an end of it": (
         (2.0, ClusterWorld.slow_link, (0, 1.5)),

