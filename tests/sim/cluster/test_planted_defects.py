@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from progress_service.cluster import edge
-from progress_service.cluster.following import Fence, Following, Step
+from progress_service.cluster.following import Following, Step
 from progress_service.cluster.outbox import Outbox
 from progress_service.feeds import leader
 from progress_service.feeds.leader import Leadership
@@ -35,12 +35,6 @@ def law_broken() -> str:
     failure = next(failures(range(SCHEDULES_MAX), drawn), None)
     assert failure is not None, f"{SCHEDULES_MAX} schedules found nothing"
     return failure.fault.law
-
-
-def test_an_edge_that_believes_every_term(plant: Any) -> None:
-    """A relay that stood still would tell its old news after that of its successor."""
-    plant(Fence, "admits", lambda *_: True)
-    assert law_broken() in OF_PICTURES
 
 
 def test_an_edge_that_sees_no_gap(plant: Any) -> None:
