@@ -79,7 +79,13 @@ def serve(
         anyio.run(supervisor.run)
     else:
         anyio.run(
-            _serve, settings, dsn, listener, _metrics_listener(settings), backend_options={"use_uvloop": True}
+            _serve,
+            settings,
+            dsn,
+            listener,
+            _metrics_listener(settings),
+            leash,
+            backend_options={"use_uvloop": True},
         )
 
 

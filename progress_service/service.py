@@ -269,6 +269,11 @@ async def serve(
             tasks.cancel_scope.cancel()
 
 
+async def _stop_after(until: Callable[[], Awaitable[None]], server: Server) -> None:
+    await until()
+    server.should_exit = True
+
+
 @contextmanager
 def refusals_told() -> Iterator[None]:
     """Have what NATS cannot be used for end the process with one line."""

@@ -61,9 +61,7 @@ class Relay:
         self.message_bytes = 0
         self.snapshots = 0
         self.terms = 0
-        self.leadership = Leadership(
-            dsn, clock=clock, ledger=ledger, is_fit=self._is_fit, begin=self._begin
-        )
+        self.leadership = Leadership(dsn, clock=clock, ledger=ledger, is_fit=self._is_fit, begin=self._begin)
 
     @property
     def is_leading(self) -> bool:
