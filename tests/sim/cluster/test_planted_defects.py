@@ -48,12 +48,6 @@ def test_an_edge_that_sees_no_gap(plant: Any) -> None:
     assert law_broken() in OF_PICTURES
 
 
-def test_an_edge_that_keeps_nothing_while_it_waits_for_a_snapshot(plant: Any) -> None:
-    """Flushes that overtake the snapshot would be lost."""
-    plant(Following, "_keep", lambda *_: None)
-    assert law_broken() in OF_PICTURES
-
-
 def test_an_edge_that_never_says_up_to_where_it_was_told(plant: Any) -> None:
     """That the last flush of all was lost would never show."""
     plant(edge, "RENEW_SECONDS", inf)
