@@ -1,19 +1,21 @@
-"""Things that can be broken: a PostgreSQL, the way to it, and the service, each a real process or socket."""
+"""Things that can be broken: PostgreSQL, the ways between, services and relays; all real."""
 
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import anyio
 import anyio.to_thread
 import psutil
-from anyio.abc import SocketAttribute, SocketStream, TaskStatus
+from anyio.abc import ByteStream, SocketAttribute, SocketStream, TaskStatus
 
 from progress_service.embedded import embedded_postgres
 
@@ -68,18 +70,28 @@ class Database:
         return [postmaster, *postmaster.children(recursive=True)]
 
 
+Connect = Callable[[], Awaitable[ByteStream]]
+
+
+def to_postgres(dsn: str) -> Connect:
+    """The way to a PostgreSQL on a Unix socket."""
+    folder = parse_qs(urlsplit(dsn).query)["host"][0]
+    return partial(anyio.connect_unix, f"{folder}/.s.PGSQL.5432")
+
+
 class Way:
-    """The network between the service and PostgreSQL, as a proxy that can be cut, slow and deaf.
+    """The network between the service and whatever it needs, as a proxy that can be cut, slow and deaf.
 
     Args:
-        dsn: The PostgreSQL that it leads to, on a Unix socket.
+        connect: Leads there.
     """
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, connect: Connect) -> None:
         self.delay_seconds = 0.0
+        self.is_shut = False
+        """Whether new connections are closed at once."""
         self.port = 0
-        folder = parse_qs(urlsplit(dsn).query)["host"][0]
-        self._socket = f"{folder}/.s.PGSQL.5432"
+        self._connect = connect
         self._links: set[_Link] = set()
         self._connected = anyio.Event()
 
@@ -108,7 +120,9 @@ class Way:
     async def _accept(self, near: SocketStream) -> None:
         async with near:
             try:
-                far = await anyio.connect_unix(self._socket)
+                if self.is_shut:
+                    return
+                far = await self._connect()
             except OSError:
                 return
             self._connected.set()
@@ -129,7 +143,7 @@ class _Link:
         self._way = way
         self._scope = anyio.CancelScope()
 
-    async def carry(self, near: SocketStream, far: SocketStream) -> None:
+    async def carry(self, near: ByteStream, far: ByteStream) -> None:
         """Pass on what comes from either end, until one closes."""
         with self._scope:
             async with anyio.create_task_group() as tasks:
@@ -140,7 +154,7 @@ class _Link:
         """Break it off at both ends."""
         self._scope.cancel()
 
-    async def _pass(self, incoming: SocketStream, outgoing: SocketStream) -> None:
+    async def _pass(self, incoming: ByteStream, outgoing: ByteStream) -> None:
         with contextlib.suppress(OSError, anyio.BrokenResourceError):
             async for chunk in incoming:
                 await anyio.sleep(self._way.delay_seconds)
@@ -150,29 +164,31 @@ class _Link:
         self.cut()
 
 
-class Service:
-    """`progress-service serve` as a process, on the same port each time."""
+class Child:
+    """`progress-service` as a process, which may be killed, frozen and started again.
 
-    def __init__(self, port: int, environment: Mapping[str, str], log: Path) -> None:
-        self._port = port
+    Args:
+        arguments: What it is to do.
+        environment: Its settings.
+        log: What it says is added there.
+    """
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self._arguments = arguments
         self._environment = {**os.environ, **environment}
-        self._log = log
+        self.log = log
+        self.is_frozen = False
         self._process: asyncio.subprocess.Process | None = None
 
-    async def start(self) -> None:
-        """Start it, and wait until it is ready."""
-        with self._log.open("ab") as log:
+    async def launch(self) -> None:
+        """Start it, and wait for nothing."""
+        with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "progress_service", "serve", "--port", str(self._port)),
+                *(sys.executable, "-m", "progress_service", *self._arguments),
                 env=self._environment,
                 stdout=log,
                 stderr=log,
             )
-        with anyio.fail_after(START_SECONDS_MAX):
-            while not await self.is_ready():
-                if self._process.returncode is not None:
-                    raise RuntimeError(f"the service ended: see {self._log}")
-                await asyncio.sleep(0.02)
 
     async def kill(self) -> None:
         """End it as a machine without power does."""
@@ -182,10 +198,51 @@ class Service:
         """End it as an operator does."""
         await self._end(signal.SIGTERM)
 
+    def freeze(self) -> None:
+        """Have it stand still."""
+        self.is_frozen = True
+        self._send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Have it go on."""
+        self.is_frozen = False
+        self._send(signal.SIGCONT)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is over, or has not begun."""
+        return self._process is None or self._process.returncode is not None
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+
+    async def _end(self, number: signal.Signals) -> None:
+        self._send(number)
+        if self._process is not None:
+            await self._process.wait()
+
+
+class Service(Child):
+    """`progress-service serve`, on the same port each time."""
+
+    def __init__(self, port: int, environment: Mapping[str, str], log: Path) -> None:
+        super().__init__(["serve", "--port", str(port)], environment, log)
+        self.port = port
+
+    async def start(self) -> None:
+        """Start it, and wait until it is ready."""
+        await self.launch()
+        with anyio.fail_after(START_SECONDS_MAX):
+            while not await self.is_ready():
+                if self.has_ended:
+                    raise RuntimeError(f"the service ended: see {self.log}")
+                await asyncio.sleep(0.02)
+
     async def is_ready(self) -> bool:
         """Whether `/readyz` says so."""
         try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         except OSError:
             return False
         try:
@@ -196,7 +253,28 @@ class Service:
         finally:
             writer.close()
 
-    async def _end(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(number)
-            await self._process.wait()
+
+class Relay(Child):
+    """`progress-service relay`."""
+
+    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+        super().__init__(["relay"], environment, log)
+        self._said_before = 0
+
+    async def launch(self) -> None:
+        """Start it, and wait for nothing."""
+        self._said_before = len(self._said())
+        await super().launch()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it could lead now: it follows the database, and does not stand still."""
+        return not self.is_frozen and "changes are followed by" in self._said()[self._said_before :]
+
+    @property
+    def term(self) -> int:
+        """The latest term in which it said to lead; 0 if it never did."""
+        return max(map(int, re.findall(r"this relay leads, in term (\d+)", self._said())), default=0)
+
+    def _said(self) -> str:
+        return self.log.read_text(encoding="utf-8") if self.log.exists() else ""

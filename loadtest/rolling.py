@@ -170,7 +170,7 @@ def main(arguments: Sequence[str]) -> int:
         settings = {"PROGRESS_FEED": between.address, "PROGRESS_DRAIN_SECONDS": str(asked.drain)}
         environment = {**SETTINGS, **settings, "DATABASE_URL": dsn}
         edges = [Service(each, environment, Path(folder) / f"{each}.log") for each in ports]
-        browsers = [Browser(_label(person), token(person), port) for person in range(asked.streams)]
+        browsers = [Browser(_label(person), token(person), [port]) for person in range(asked.streams)]
         jobs = Jobs(asked.streams, asked.rate, asked.at_work)
         with relay(dsn, between.address, "notify", PROGRESS_LINGER_SECONDS=str(asked.linger)):
             run = anyio.run(_run, dsn, edges, browsers, jobs, now, backend_options={"use_uvloop": True})

@@ -7,8 +7,9 @@ be: a job of somebody else, or a revision that goes back.
 
 import asyncio
 import contextlib
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,12 +30,12 @@ class Browser:
     Args:
         owner: What the labels of this user's jobs say.
         token: The user's access token.
-        port: Where the service listens on this machine.
+        ports: Where services listen on this machine. It goes to the next one whenever it comes back.
     """
 
     owner: str
     token: str
-    port: int
+    ports: Sequence[int]
     picture: dict[str, dict[str, Any]] = field(default_factory=dict)
     ends: set[tuple[str, str]] = field(default_factory=set)
     """Every job that was seen to have ended, and how."""
@@ -57,10 +58,10 @@ class Browser:
     async def run(self) -> None:
         """Watch until cancelled, through every break."""
         last_event_id = ""
-        while True:
+        for port in itertools.cycle(self.ports):
             reader = EventStreamReader()
             with contextlib.suppress(OSError, EOFError):
-                await self._watch(reader, last_event_id)
+                await self._watch(port, reader, last_event_id)
             last_event_id = reader.last_event_id or last_event_id
             if reader.retry_ms is not None:
                 self._retry_seconds = reader.retry_ms / 1000
@@ -82,8 +83,8 @@ class Browser:
         self.ends |= lost
         return sorted(f"{self.owner} was not told that {job_id} {status}" for job_id, status in lost)
 
-    async def _watch(self, reader: EventStreamReader, last_event_id: str) -> None:
-        incoming, self._writer = await asyncio.open_connection("127.0.0.1", self.port)
+    async def _watch(self, port: int, reader: EventStreamReader, last_event_id: str) -> None:
+        incoming, self._writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             self._writer.write(_request(self.token, last_event_id))
             head = await incoming.readuntil(b"\r\n\r\n")

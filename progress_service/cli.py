@@ -8,6 +8,7 @@ import socket
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,7 +24,7 @@ from progress_service.embedded import EmbeddedPostgresError, embedded_postgres
 from progress_service.jobs.schema import SchemaError, apply_schema, schema_text
 from progress_service.server import ListenError, address_of, inherited_socket, listening_socket
 from progress_service.settings import Settings, SettingsError
-from progress_service.workers import Supervisor, WorkerError, worker_command
+from progress_service.workers import Supervisor, WorkerError, until_orphaned, worker_command
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ Port = Annotated[int | None, typer.Option(help="The port; 0 takes a free one.", 
 
 
 @commands.command()
-def serve(  # noqa: PLR0917 - by name, on a command line.
+def serve(
     host: Host = None,
     port: Port = None,
     feed: Annotated[
@@ -54,10 +55,12 @@ def serve(  # noqa: PLR0917 - by name, on a command line.
         int | None,
         typer.Option(help="How many relays, each with a --shard, tell of changes.", show_default="1"),
     ] = None,
+    *,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that share the port.")] = 1,
     fd: Annotated[
         int | None, typer.Option(min=3, help="Listen on this open descriptor, not on host and port.")
     ] = None,
+    leash: Annotated[int | None, typer.Option(min=3, hidden=True)] = None,
 ) -> None:
     """Serve streams of the database that DATABASE_URL names."""
     settings = Settings(host=host, port=port, feed=feed, shards=shards)
@@ -81,7 +84,13 @@ def serve(  # noqa: PLR0917 - by name, on a command line.
         anyio.run(supervisor.run)
     else:
         anyio.run(
-            _serve, settings, dsn, listener, _metrics_listener(settings), backend_options={"use_uvloop": True}
+            _serve,
+            settings,
+            dsn,
+            listener,
+            _metrics_listener(settings),
+            leash,
+            backend_options={"use_uvloop": True},
         )
 
 
@@ -93,7 +102,11 @@ def _metrics_listener(settings: Settings) -> socket.socket | None:
 
 
 async def _serve(
-    settings: Settings, dsn: str, listener: socket.socket, metrics_listener: socket.socket | None
+    settings: Settings,
+    dsn: str,
+    listener: socket.socket,
+    metrics_listener: socket.socket | None,
+    leash: int | None,
 ) -> None:
     with service.refusals_told():
         async with service.opened(settings, dsn) as opened:
@@ -101,6 +114,7 @@ async def _serve(
                 opened,
                 listener,
                 metrics_listener=metrics_listener,
+                until=None if leash is None else partial(until_orphaned, leash),
                 on_start=lambda address: logger.info("serving streams at %s/v1/stream", address),
             )
 

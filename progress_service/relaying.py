@@ -41,7 +41,14 @@ class RelayService:
         self._feed = database_feed(settings, dsn, shard)
         self._reaper = reaper_of(settings, dsn)
         self._publisher = publisher_of(settings, self._beat, self._reaper)
-        self._relay = Relay(self._publisher, servers=servers, dsn=dsn, clock=monotonic_clock, shard=shard)
+        self._relay = Relay(
+            self._publisher,
+            servers=servers,
+            dsn=dsn,
+            ledger=self._feed.ledger,
+            clock=monotonic_clock,
+            shard=shard,
+        )
         self._publisher.publish_to(self._relay)
         self.figures = RelayFigures(
             relay=self._relay, publisher=self._publisher, ledger=self._feed.ledger, reaper=self._reaper

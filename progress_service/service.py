@@ -5,7 +5,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 
@@ -254,6 +254,7 @@ async def serve(
     listener: socket.socket,
     *,
     metrics_listener: socket.socket | None = None,
+    until: Callable[[], Awaitable[None]] | None = None,
     on_start: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Answer requests until SIGTERM or SIGINT, then end every stream and stop; a second signal hurries.
@@ -264,6 +265,7 @@ async def serve(
         service: One that is running.
         listener: Is closed in the end.
         metrics_listener: Where the metrics are read; is closed after the last stream.
+        until: Returns when it is time to stop, for another reason than a signal.
         on_start: Is told the address, once connections are accepted.
     """
     allow_open_files()
@@ -272,10 +274,17 @@ async def serve(
         server = service.server(on_start=lambda: on_start(address))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_heed_signals, server, service.denials)
+            if until is not None:
+                tasks.start_soon(_stop_after, until, server)
             if metrics_listener is not None:
                 tasks.start_soon(serve_aside, metrics_application(service.figures), metrics_listener)
             await server.serve([listener])
             tasks.cancel_scope.cancel()
+
+
+async def _stop_after(until: Callable[[], Awaitable[None]], server: Server) -> None:
+    await until()
+    server.should_exit = True
 
 
 @contextmanager

@@ -27,7 +27,7 @@ def job(job_id: str = "a", revision: int = 1, status: str = "running", label: st
 @pytest.fixture
 def browser() -> Browser:
     """One that has had its snapshot."""
-    browser = Browser(OWNER, "token", 1)
+    browser = Browser(OWNER, "token", [1])
     told(browser, "snapshot", {"jobs": [job("a", 4), job("b", 2)]})
     return browser
 

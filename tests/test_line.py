@@ -24,6 +24,7 @@ from progress_service.cluster.line import (
     tls_context,
 )
 from tests.cluster import Nats, free_port, nats_server
+from tests.nats_operator import Operator
 from tests.running import WAIT_SECONDS_MAX
 
 pytestmark = pytest.mark.anyio
@@ -78,6 +79,22 @@ async def test_a_password_in_the_address_lets_in_and_a_wrong_one_is_named_as_suc
             while "authorization" not in said.lower():
                 with pytest.raises(LineError) as caught:
                     await echoed(nats.address.replace("://", "://relay:wrong@"))
+                said = str(caught.value)
+
+
+async def test_a_credentials_file_lets_in_and_that_of_another_operator_does_not(tmp_path: Path) -> None:
+    """A hosted NATS knows no passwords, but tokens that its operator has signed."""
+    operator = Operator(tmp_path)
+    (tmp_path / "other").mkdir()
+    async with nats_server(operator.server_options()) as nats:
+        ours, theirs = operator.credentials("relay"), Operator(tmp_path / "other").credentials("relay")
+        assert await echoed("", Servers((nats.address,), credentials=ours)) == b"hello"
+        said = ""
+        with anyio.fail_after(WAIT_SECONDS_MAX):
+            # As with passwords, the word may be lost when the server hangs up.
+            while "authorization" not in said.lower():
+                with pytest.raises(LineError) as caught:
+                    await echoed("", Servers((nats.address,), credentials=theirs))
                 said = str(caught.value)
 
 

@@ -41,6 +41,7 @@ SLOW = ["slow", "--stalled", "20", "--readers", "3", "--frames", "20", "--runs",
         ([*CLUSTER, "--changes", "60", "--runs", "1"], "edge / single node: CPU for each frame"),
         (ROLLING, "ends that were not seen"),
         (["chaos", "--faults", "11", "--browsers", "20"], "foreign rows"),
+        (["outages", "--faults", "9", "--browsers", "20"], "foreign rows"),
     ],
 )
 def test_a_program_runs_and_leaves_a_report(arguments: list[str], said: str, tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from uuid import uuid4
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import httpx
+import psutil
 import pytest
 from anyio.abc import Process
 
@@ -87,6 +89,24 @@ async def test_a_signal_ends_all_of_them_cleanly(database: Database) -> None:
         with anyio.fail_after(WAIT_SECONDS_MAX):
             assert await process.wait() == 0
     assert "Traceback" not in log.text
+
+
+async def test_workers_end_when_their_supervisor_is_killed(database: Database) -> None:
+    """Else they would hold the port for ever, and whatever starts the service anew would find it in use."""
+    async with (
+        two_workers(database.dsn, PROGRESS_DRAIN_SECONDS="0") as (address, process, log),
+        httpx.AsyncClient(base_url=address, timeout=WAIT_SECONDS_MAX) as http,
+    ):
+        await log.until("serving streams at", times=2)
+        workers = [psutil.Process(pid) for pid in pids_of(process.pid)]
+        async with watching(http, uuid4()) as ada:
+            process.kill()
+            await ada.until(lambda: ada.is_ended)
+            assert ada.events[-1].json()["reason"] == "shutdown"
+        with anyio.fail_after(WAIT_SECONDS_MAX):
+            await anyio.to_thread.run_sync(psutil.wait_procs, workers, WAIT_SECONDS_MAX)
+        assert not any(worker.is_running() for worker in workers)
+        await log.until("the supervisor is gone: ending", times=2)
 
 
 async def test_a_ticket_of_one_worker_is_good_at_the_other(database: Database) -> None:

@@ -26,15 +26,26 @@ CONNECT_SECONDS_MAX = 4.0
 PING_SECONDS = 1
 """How often the server is asked whether it is there. Two questions without an answer end the line."""
 
-RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.1, 1.0
+RETRY_SECONDS_MIN, RETRY_SECONDS_MAX = 0.1, 0.4
 
 
 class Message(Protocol):
-    """What came: on which subject, and where an answer goes, if one is wanted."""
+    """What came."""
 
-    subject: str
-    data: bytes
-    reply: str
+    @property
+    def subject(self) -> str:
+        """On which subject it came."""
+        ...
+
+    @property
+    def data(self) -> bytes:
+        """What it says."""
+        ...
+
+    @property
+    def reply(self) -> str:
+        """Where an answer goes; empty if none is wanted."""
+        ...
 
 
 class Subscription(Protocol):

@@ -19,6 +19,7 @@ from progress_service.core.model import Instant
 from progress_service.core.shard import ALL, Shard
 from progress_service.feeds.companion import run_beside
 from progress_service.feeds.leader import Leadership
+from progress_service.feeds.ledger import Ledger
 from progress_service.streams.publisher import Publisher
 from progress_service.wire import relayed as wire
 from progress_service.wire.frames import View
@@ -37,6 +38,7 @@ class Relay:
         publisher: Whose board is filled by a feed.
         servers: The NATS between relays and edges.
         dsn: The database, whose lock says who leads.
+        ledger: What that feed has told.
         clock: The monotonic clock.
         shard: The users of whom the board knows.
     """
@@ -47,6 +49,7 @@ class Relay:
         *,
         servers: Servers,
         dsn: str,
+        ledger: Ledger,
         clock: Callable[[], Instant],
         shard: Shard = ALL,
     ) -> None:
@@ -63,7 +66,9 @@ class Relay:
         self.message_bytes = 0
         self.snapshots = 0
         self.terms = 0
-        self.leadership = Leadership(dsn, clock=clock, is_fit=self._is_fit, begin=self._begin, shard=shard)
+        self.leadership = Leadership(
+            dsn, clock=clock, ledger=ledger, is_fit=self._is_fit, begin=self._begin, shard=shard
+        )
 
     @property
     def is_leading(self) -> bool:

@@ -13,6 +13,7 @@ term that was heard of.
 """
 
 import logging
+import random
 from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ import anyio
 from progress_service.core.model import Instant
 from progress_service.core.shard import ALL, Shard
 from progress_service.feeds.database import Outage, Pooling, cause, connected, pause_seconds, pooling
+from progress_service.feeds.ledger import Ledger
+from progress_service.feeds.reconcile import until_abreast
 
 if TYPE_CHECKING:
     from progress_service.feeds.database import Connection
@@ -31,6 +34,7 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 0.2
 HELD_SECONDS = 0.9
 IDLE_SECONDS_MAX = 1.4
+TERM_STEP_MAX = 1_000
 REPLY_SECONDS_MAX = 1.0
 
 IDLE = f"SET idle_session_timeout = '{round(IDLE_SECONDS_MAX * 1000)}ms'"
@@ -44,6 +48,7 @@ class Leadership:
     Args:
         dsn: Of the primary, and not through a pooler in transaction mode, where no session is ours.
         clock: The monotonic clock.
+        ledger: What this process's feed has told. It leads once that is all that others can have told before.
         is_fit: Whether this process could lead now. One that cannot lets go of the lock.
         begin: Called when a term begins, at once and without suspending.
         shard: The users whom it is about; each shard has a leader of its own.
@@ -54,6 +59,7 @@ class Leadership:
         dsn: str,
         *,
         clock: Callable[[], Instant],
+        ledger: Ledger,
         is_fit: Callable[[], bool],
         begin: Callable[[], None],
         shard: Shard = ALL,
@@ -61,6 +67,7 @@ class Leadership:
         self._lock = "relay" if shard.is_all else f"relay {shard}"
         self._dsn = dsn
         self._clock = clock
+        self._ledger = ledger
         self._is_fit = is_fit
         self._begin = begin
         self._held_until: float = -inf
@@ -86,7 +93,7 @@ class Leadership:
     def begin_anew(self) -> None:
         """Begin a new term, if the lead is held: something may have been lost on the way to the edges."""
         if self.is_held:
-            self.term += 1
+            self.term = self._later_term()
             self._begin()
 
     async def run(self) -> None:
@@ -117,18 +124,27 @@ class Leadership:
         while not (self._is_fit() and await connection.fetchval(LOCK, self._lock, timeout=REPLY_SECONDS_MAX)):
             await connection.fetchval("SELECT 1", timeout=REPLY_SECONDS_MAX)
             await anyio.sleep(LOOK_SECONDS)
-        is_first = True
-        while is_first or (self._is_fit() and self._highest_heard <= self.term):
+        # The leader before may have heard sooner than we did: no bar is to step back when it is succeeded.
+        await until_abreast(connection, self._ledger)
+        while True:
             asked_at = self._clock()
             now = await connection.fetchval(NOW, timeout=REPLY_SECONDS_MAX)
+            # While the lead was in doubt nobody was told anything, so a new term has everyone ask again.
+            was_in_doubt = self._clock() >= self._held_until
             self._held_until = asked_at + HELD_SECONDS
-            if is_first:
-                is_first = False
-                self.term = max(now, self.term + 1, self._highest_heard + 1)
+            if was_in_doubt:
+                self.term = max(now, self._later_term())
                 logger.info("this relay leads, in term %d", self.term)
                 self._begin()
             await anyio.sleep(LOOK_SECONDS)
+            if not self._is_fit() or self._highest_heard > self.term:
+                break
         logger.warning(
             "this relay lets go of the lead: %s",
             "another one has a later term" if self._is_fit() else "it hears its feed, or NATS, no longer",
         )
+
+    def _later_term(self) -> int:
+        """A term above all that were heard of; by chance, lest two that both lead take the same."""
+        step = random.randint(1, TERM_STEP_MAX)  # noqa: S311 - guards nothing.
+        return max(self.term, self._highest_heard) + step

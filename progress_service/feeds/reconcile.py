@@ -5,13 +5,16 @@ amiss is mostly under way, so it has to look amiss twice.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
+
+import anyio
 
 from progress_service.core.events import Fact
 from progress_service.core.model import Instant, Revision
 from progress_service.feeds.database import LOOK_UP_SECONDS_MAX, look_up, revisions
 from progress_service.feeds.following import Session
+from progress_service.feeds.ledger import Ledger
 
 if TYPE_CHECKING:
     from progress_service.feeds.database import Connection
@@ -22,6 +25,8 @@ RECONCILE_SECONDS = 60.0
 # How soon it is looked again after something seemed to be amiss.
 AGAIN_SECONDS = 5.0
 HEALED_AT_ONCE_MAX = 5_000
+ABREAST_SECONDS_MAX = 0.8
+ABREAST_LOOK_SECONDS = 0.02
 # A commit that waits for a standby is in the log, and in nobody's sight: the table says less than is true.
 IS_SIGHT_BEHIND = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep')"
 
@@ -57,35 +62,17 @@ class Reconciliation:
             return
         told = dict(self._ledger.active)
         found = await revisions(connection, 0.0, self._ledger.shard)
-        suspects = self._suspicious(told, found)
+        suspects = amiss(self._ledger, told, found)
         if suspects:
             # Most of what seems to be amiss is merely under way.
             await catch_up()
-            suspects = self._suspicious(told, found)
+            suspects = amiss(self._ledger, told, found)
         # And some of it cannot be seen yet: a log tells of a commit a moment before. So once is no proof.
         proven = [job_id for job_id, revision in suspects.items() if self._suspects.get(job_id) == revision]
         self._suspects = suspects
         self._due_at = Instant(self._session.now() + (AGAIN_SECONDS if suspects else RECONCILE_SECONDS))
         if proven:
             await self._heal(proven[:HEALED_AT_ONCE_MAX], connection)
-
-    def _suspicious(self, told: dict[str, Revision], found: dict[str, Revision]) -> dict[str, Revision]:
-        """The jobs of which the table said more than is told by now, or nothing, each with what is told.
-
-        What counts of the latter is what was *told* before the table was asked.
-        """
-        ledger = self._ledger
-        newer = {
-            job_id: ledger.revision(job_id)
-            for job_id, revision in found.items()
-            if revision > ledger.revision(job_id) and not ledger.is_malformed(job_id)
-        }
-        absent = {
-            job_id: told[job_id]
-            for job_id in told.keys() - found.keys()
-            if ledger.active.get(job_id) == told[job_id]
-        }
-        return newer | absent
 
     async def _heal(self, job_ids: Sequence[str], connection: "Connection") -> None:
         """Tell what the table says of jobs, as far as that is news."""
@@ -101,3 +88,32 @@ class Reconciliation:
                 "the feed had missed %d job(s), such as %s; they are told now", len(facts), job_ids[0]
             )
             self._session.tell(facts)
+
+
+def amiss(ledger: Ledger, told: Mapping[str, Revision], found: Mapping[str, Revision]) -> dict[str, Revision]:
+    """The jobs of which the table said more than is told by now, or nothing, each with what is told.
+
+    What counts of the latter is what was *told* before the table was asked.
+    """
+    newer = {
+        job_id: ledger.revision(job_id)
+        for job_id, revision in found.items()
+        if revision > ledger.revision(job_id) and not ledger.is_malformed(job_id)
+    }
+    absent = {
+        job_id: told[job_id]
+        for job_id in told.keys() - found.keys()
+        if ledger.active.get(job_id) == told[job_id]
+    }
+    return newer | absent
+
+
+async def until_abreast(connection: "Connection", ledger: Ledger) -> None:
+    """Wait until a feed has told what the table shows now, or for `ABREAST_SECONDS_MAX` where it has not."""
+    told = dict(ledger.active)
+    found = await revisions(connection, 0.0, ledger.shard)
+    with anyio.move_on_after(ABREAST_SECONDS_MAX) as scope:
+        while amiss(ledger, told, found):  # noqa: ASYNC110 - a ledger tells nobody of its news.
+            await anyio.sleep(ABREAST_LOOK_SECONDS)
+    if scope.cancelled_caught:
+        logger.warning("the feed is behind the table: some bars may step back for a moment")

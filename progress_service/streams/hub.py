@@ -29,7 +29,7 @@ EXPIRING_SECONDS = 30.0
 DRAINED_PER_SECOND_MIN = 100.0
 """A drain need not take its whole time where there are few streams."""
 
-RETRY_MS_MIN, RETRY_MS_MAX = 500, 5_000
+RETRY_MS_MIN, RETRY_MS_MAX = 500, 4_000
 """When browsers come back after `bye`: spread, so that they do not all come at once."""
 
 NOBODY: frozenset[View] = frozenset()

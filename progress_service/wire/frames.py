@@ -79,6 +79,11 @@ def bye_event(reason: str, retry_ms: int) -> bytes:
     return _event(b"bye", {"reason": reason, "retry_ms": retry_ms}, b"retry: %d\n" % retry_ms)
 
 
+def retry_field(retry_ms: int) -> bytes:
+    """How soon an `EventSource` comes back when its stream breaks off, in milliseconds. It is no event."""
+    return b"retry: %d\n\n" % retry_ms
+
+
 def flush(events: Iterable[bytes]) -> bytes:
     """Several events as one frame."""
     return b"".join(events)

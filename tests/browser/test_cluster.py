@@ -30,7 +30,7 @@ TOLD = """() => [...document.querySelector("enrichment-progress-bar").shadowRoot
 
 
 @asynccontextmanager
-async def demo(browser: Browser) -> AsyncIterator[tuple[Program, Page]]:
+async def demo(browser: Browser, query: str) -> AsyncIterator[tuple[Program, Page]]:
     """The whole of it, and its page with bars that move."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="progress-") as folder:
@@ -41,7 +41,7 @@ async def demo(browser: Browser) -> AsyncIterator[tuple[Program, Page]]:
             page = await context.new_page()
             try:
                 await cluster.until("https://localhost", seconds_max=START_SECONDS_MAX)
-                await until_there(page, f"https://localhost:{port}")
+                await until_there(page, f"https://localhost:{port}/{query}")
                 yield cluster, page
             finally:
                 await context.close()
@@ -75,9 +75,12 @@ async def seconds_until_it_moves(page: Page) -> float:
     return time.monotonic() - began
 
 
-async def test_the_edge_the_relay_and_nats_are_killed_in_turn_and_the_bars_go_on(browser: Browser) -> None:
-    """The one promise of a cluster, seen from where it counts."""
-    async with demo(browser) as (_, page):
+@pytest.mark.parametrize("query", ["", "?session"], ids=["token", "cookie"])
+async def test_the_edge_the_relay_and_nats_are_killed_in_turn_and_the_bars_go_on(
+    browser: Browser, query: str
+) -> None:
+    """The one promise of a cluster, seen from where it counts; with a cookie the browser reconnects."""
+    async with demo(browser, query) as (_, page):
         assert await page.locator("#protocol").text_content() == "HTTP/2"
         await seconds_until_it_moves(page)
         for victim in ("[data-yours]", "[data-state=leads]", "[data-name=nats]"):

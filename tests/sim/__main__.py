@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 
+from tests.sim.cluster import schedule as cluster
 from tests.sim.schedule import drawn
 from tests.sim.simulation import failures, shortened
 
@@ -18,12 +19,14 @@ def main() -> int:
     parser.add_argument(
         "--failures", type=int, default=1, help="stop after so many failures (default: %(default)s)"
     )
+    parser.add_argument("--cluster", action="store_true", help="schedules of relays and edges")
     asked = parser.parse_args()
+    draw = cluster.drawn if asked.cluster else drawn
     if asked.schedules == 1:
-        print(drawn(asked.seed), end="\n\n")
+        print(draw(asked.seed), end="\n\n")
     began = time.perf_counter()
     found = 0
-    for failure in failures(range(asked.seed, asked.seed + asked.schedules)):
+    for failure in failures(range(asked.seed, asked.seed + asked.schedules), draw):
         print(shortened(failure), end="\n\n", flush=True)
         found += 1
         if found == asked.failures:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from progress_service.wire.frames import View
 from tests.sim.response import Socket, Told
+from tests.sim.virtual_time import OUTSIDE
 
 BACKOFF_FIRST_SECONDS, BACKOFF_SECONDS_MAX = 1.0, 30.0
 RENEWAL_SECONDS = 3.0
@@ -83,7 +84,7 @@ class Browser:
         self._failures += 1
         self.is_away = True
         self._retry_seconds = 0.0
-        self._timer = self._loop.call_later(wait, self.open)
+        self._timer = self._loop.call_later(wait, self.open, context=OUTSIDE)
 
     def closed(self, socket: Socket) -> None:
         """Hear that the server has ended a response."""
@@ -114,7 +115,7 @@ class Browser:
                 self.feed = told["state"]
             case "expiring" if self.renews:
                 self._timer = self._loop.call_later(
-                    RENEWAL_SECONDS * (0.5 + self._chance.random()), self.open
+                    RENEWAL_SECONDS * (0.5 + self._chance.random()), self.open, context=OUTSIDE
                 )
             case "bye":
                 self._retry_seconds = told["retry_ms"] / 1_000

@@ -170,8 +170,12 @@ class Database:
         if self.is_down:
             raise ConnectionRefusedError("the server is down")
         session = Session(self, self._loop)
-        self._sessions.append(session)
+        self.admit(session)
         return session
+
+    def admit(self, session: Session) -> None:
+        """Have a session be one of those that are told, cut and swallowed."""
+        self._sessions.append(session)
 
     def cut(self) -> None:
         """Close every connection; what is under way on it is lost."""
@@ -217,6 +221,10 @@ class Database:
             for row in self.rows.values()
             if row.finished_at is None or row.finished_at > since
         ]
+
+    def revisions_at_work(self) -> list[tuple[object, ...]]:
+        """The rows at work, each with its revision."""
+        return [(row.id, row.revision) for row in self.rows.values() if row.finished_at is None]
 
     def found(self, ids: Sequence[str]) -> list[tuple[str, Revision, str]]:
         """The rows of these ids."""

@@ -8,6 +8,7 @@ import msgspec
 from starlette.types import Message
 
 from progress_service.wire.frames import KEEP_ALIVE
+from tests.sim.virtual_time import OUTSIDE
 
 if TYPE_CHECKING:
     from tests.sim.browser import Browser
@@ -164,7 +165,7 @@ class Socket:
         self._buffer = frame
         self._room.clear()
         if not self._is_stalled:
-            asyncio.get_running_loop().call_later(self._frame_seconds, self._take_next)
+            asyncio.get_running_loop().call_later(self._frame_seconds, self._take_next, context=OUTSIDE)
 
     def _take_next(self) -> None:
         if not self._is_stalled:

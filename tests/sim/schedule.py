@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from progress_service.core.model import Status
-from tests.sim.world import BROWSERS, FLUSH_SECONDS, JOBS, USERS, Step, World
+from tests.sim.surroundings import BROWSERS, FLUSH_SECONDS, JOBS, USERS, Step, Surroundings
+from tests.sim.world import World
 
 STEPS_MIN, STEPS_MAX = 6, 32
 LINGER_SECONDS = (5.0, 5.0, 1.0)
@@ -27,6 +28,8 @@ class Schedule:
     seed: int
     linger_seconds: float
     steps: tuple[Step, ...]
+    world: type[Surroundings] = World
+    option: str = ""
 
     def __str__(self) -> str:
         """For people: a line for each step."""
@@ -63,10 +66,10 @@ Kind = tuple[int, Callable[..., None], Callable[[Chance], tuple[object, ...]]]
 """How often, what, and with which arguments."""
 
 ALWAYS: tuple[Kind, ...] = (
-    (4, World.insert, lambda c: (c.job(), c.user(), c.choice((Status.PENDING, Status.RUNNING)))),
-    (4, World.work, lambda c: (c.job(),)),
-    (4, World.move, lambda c: (c.job(), c.choice(STATUSES))),
-    (3, World.open, lambda c: (c.browser(),)),
+    (4, Surroundings.insert, lambda c: (c.job(), c.user(), c.choice((Status.PENDING, Status.RUNNING)))),
+    (4, Surroundings.work, lambda c: (c.job(),)),
+    (4, Surroundings.move, lambda c: (c.job(), c.choice(STATUSES))),
+    (3, Surroundings.open, lambda c: (c.browser(),)),
 )
 SOMETIMES: tuple[Kind, ...] = (
     (4, World.work_steadily, lambda c: (c.job(), c.choice((4, 8)), c.choice((1 / 32, 1.0, 1.5)))),

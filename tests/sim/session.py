@@ -10,6 +10,7 @@ import asyncpg
 
 from progress_service.feeds import database as queries
 from progress_service.feeds import notify
+from tests.sim.virtual_time import OUTSIDE
 
 if TYPE_CHECKING:
     from tests.sim.database import Database
@@ -26,11 +27,11 @@ PIECE_ROWS = 2
 class Cursor:
     """What is left of a snapshot."""
 
-    def __init__(self, session: "Session", rows: Sequence[tuple[str, str | None]]) -> None:
+    def __init__(self, session: "Session", rows: Sequence[tuple[object, ...]]) -> None:
         self._session = session
         self._rows = rows
 
-    async def fetch(self, count: int, *, timeout: float) -> Sequence[tuple[str, str | None]]:  # noqa: ASYNC109 - asyncpg's.
+    async def fetch(self, count: int, *, timeout: float) -> Sequence[tuple[object, ...]]:  # noqa: ASYNC109 - asyncpg's.
         """The next rows, or none."""
         piece, self._rows = self._rows[: min(count, PIECE_ROWS)], self._rows[min(count, PIECE_ROWS) :]
         return await self._session.fetched(piece, timeout)
@@ -49,6 +50,7 @@ class Session:
         self._wire_due = 0.0
         self._aside: list[tuple[str, str]] = []
         self._questions = 0
+        self.lag_seconds = 0.0
         self.is_swallowed = False
 
     # asyncpg's side.
@@ -116,9 +118,9 @@ class Session:
 
     async def fetched(
         self,
-        rows: Sequence[tuple[str, str | None]],
+        rows: Sequence[tuple[object, ...]],
         timeout: float,  # noqa: ASYNC109 - asyncpg's.
-    ) -> Sequence[tuple[str, str | None]]:
+    ) -> Sequence[tuple[object, ...]]:
         """A cursor's next rows; when there are none, what is visible by now is what a feed has to know."""
         answer = await self._asked(lambda: rows, timeout)
         if not answer:
@@ -144,8 +146,8 @@ class Session:
         if self._hear is None:
             return
         self._wire.append(payload)
-        self._wire_due = max(self._wire_due, self._loop.time() + seconds)
-        self._loop.call_at(self._wire_due, self._arrive)
+        self._wire_due = max(self._wire_due, self._loop.time() + seconds + self.lag_seconds)
+        self._loop.call_at(self._wire_due, self._arrive, context=OUTSIDE)
 
     def has_aside(self, job_id: str) -> bool:
         """Whether a notification of that row is being overtaken."""

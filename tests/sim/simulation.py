@@ -2,23 +2,16 @@
 
 import logging
 import random
-import secrets
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import count
-from math import inf
-from unittest.mock import patch
 
 import anyio
 
-from progress_service.feeds import canary, notify, reconcile
-from progress_service.feeds.database import Pooling
-from tests.sim.laws import Fault, Laws
+from tests.sim.pages import Fault, PageLaws
 from tests.sim.schedule import Schedule, drawn
 from tests.sim.virtual_time import VirtualLoop
-from tests.sim.world import World
 
 SHRINKING_RUNS_MAX = 1_000
 
@@ -32,13 +25,13 @@ class Failure:
 
     def __str__(self) -> str:
         """All that is needed to understand it and to see it again."""
-        seed = self.schedule.seed
-        return f"{self.fault}\n{self.schedule}\nagain, in full: python -m tests.sim --seed {seed}"
+        again = f"python -m tests.sim {self.schedule.option}--seed {self.schedule.seed}"
+        return f"{self.fault}\n{self.schedule}\nagain, in full: {again}"
 
 
 def fault_in(schedule: Schedule) -> Fault | None:
     """The first law that is broken in a schedule, or None."""
-    loop = VirtualLoop()
+    loop = schedule.world.loop_class()
     # For the jitter in the feed's pauses.
     random.seed(schedule.seed)
     try:
@@ -47,10 +40,10 @@ def fault_in(schedule: Schedule) -> Fault | None:
         loop.close()
 
 
-def failures(seeds: Iterable[int]) -> Iterator[Failure]:
+def failures(seeds: Iterable[int], draw: Callable[[int], Schedule] = drawn) -> Iterator[Failure]:
     """Every schedule of these seeds in which a law is broken, as it was drawn."""
     for seed in seeds:
-        schedule = drawn(seed)
+        schedule = draw(seed)
         fault = fault_in(schedule)
         if fault is not None:
             yield Failure(fault, schedule)
@@ -78,9 +71,9 @@ def shortened(failure: Failure) -> Failure:
 
 
 async def _run(schedule: Schedule, loop: VirtualLoop) -> Fault | None:
-    world = World(schedule.seed, schedule.linger_seconds, loop)
+    world = schedule.world(schedule.seed, schedule.linger_seconds, loop)
     laws = world.laws
-    with _simulated(world), _errors_noted(laws):
+    with world.simulated(), _errors_noted(laws):
         try:
             async with anyio.create_task_group() as tasks:
                 await world.start(tasks)
@@ -88,11 +81,12 @@ async def _run(schedule: Schedule, loop: VirtualLoop) -> Fault | None:
                     if pause_seconds:
                         await anyio.sleep(pause_seconds)
                     action(world, *arguments)
-                    laws.judge_limits()
+                    world.judge_limits()
                     if laws.faults:
                         break
                 else:
                     await world.settle()
+                world.release()
                 tasks.cancel_scope.cancel()
         except Exception:  # noqa: BLE001 - whatever ends the service is what we look for.
             laws.fault("calm", traceback.format_exc())
@@ -100,27 +94,7 @@ async def _run(schedule: Schedule, loop: VirtualLoop) -> Fault | None:
 
 
 @contextmanager
-def _simulated(world: World) -> Iterator[None]:
-    """Lead the feed's connections to the world's database. Nothing is healed: what is missed must show."""
-    names = count(1)
-
-    async def unpooled(_: str) -> Pooling:
-        return Pooling.NONE
-
-    with (
-        patch.object(notify, "Intake", world.intake),
-        patch.object(notify, "connected", world.connected),
-        patch.object(notify, "pooling", unpooled),
-        patch.object(canary, "connected", world.connected),
-        patch.object(reconcile, "RECONCILE_SECONDS", inf),
-        # A stream's name is of chance, and the same seed has to go the same way.
-        patch.object(secrets, "token_urlsafe", lambda length: f"{next(names):0{length}}"),
-    ):
-        yield
-
-
-@contextmanager
-def _errors_noted(laws: Laws) -> Iterator[None]:
+def _errors_noted(laws: PageLaws) -> Iterator[None]:
     """Have whatever the service logs as an error count as a fault."""
     logger = logging.getLogger("progress_service")
     noting = _Noting(laws)
@@ -137,7 +111,7 @@ def _errors_noted(laws: Laws) -> Iterator[None]:
 
 
 class _Noting(logging.Handler):
-    def __init__(self, laws: Laws) -> None:
+    def __init__(self, laws: PageLaws) -> None:
         super().__init__()
         self._laws = laws
 

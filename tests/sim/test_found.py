@@ -5,7 +5,8 @@ import pytest
 from progress_service.core.model import Status
 from tests.sim.schedule import Schedule
 from tests.sim.simulation import fault_in
-from tests.sim.world import Step, World
+from tests.sim.surroundings import Step
+from tests.sim.world import World
 
 RUNNING = Status.RUNNING
 

@@ -2,9 +2,13 @@
 
 import asyncio
 import selectors
+from contextvars import Context
 
 START_SECONDS = 1_024.0
 """Where each schedule begins. Pauses are binary fractions, which floating point holds exactly there."""
+
+OUTSIDE = Context()
+"""In which what belongs to no process goes on: wires, the database, browsers."""
 
 
 class NothingDueError(Exception):

@@ -45,7 +45,13 @@ async function look() {
 
 // The first answer brings the cookie by which Caddy keeps this browser at one edge.
 await fetch("/readyz");
-document.querySelector("enrichment-progress-bar").getToken = async () => (await fetch("/demo/token")).text();
+const token = async () => (await fetch("/demo/token")).text();
+// With ?session the browser has a cookie of the service in place of a token of the page.
+if (new URLSearchParams(location.search).has("session")) {
+  await fetch("/v1/session", { method: "POST", headers: { Authorization: `Bearer ${await token()}` } });
+} else {
+  document.querySelector("enrichment-progress-bar").getToken = token;
+}
 await import("/client/enrichment-progress-bar.js");
 for (;;) {
   await look().catch(() => {});

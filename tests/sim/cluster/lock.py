@@ -1,0 +1,150 @@
+"""The relays' advisory lock in the simulated database, and the sessions that contend for it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import asyncpg
+
+from progress_service.feeds import database as queries
+from progress_service.feeds import leader
+from tests.sim.database import Database
+from tests.sim.session import Cursor, Session
+from tests.sim.virtual_time import OUTSIDE
+
+T = TypeVar("T")
+
+
+class Lock:
+    """One lock; a session that ends, or has been silent for too long, holds it no longer.
+
+    Args:
+        database: Whose faults are those of the sessions, too.
+        loop: Keeps time.
+    """
+
+    def __init__(self, database: Database, loop: asyncio.AbstractEventLoop) -> None:
+        self.holder: LockSession | None = None
+        self.late_seconds = 0.0
+        self._database = database
+        self._loop = loop
+
+    @asynccontextmanager
+    async def connected(self, *_: str) -> AsyncIterator["LockSession"]:
+        """A session, as `feeds.leader` asks for one."""
+        await asyncio.sleep(self._database.trip_seconds)
+        if self._database.is_down:
+            raise ConnectionRefusedError("the server is down")
+        session = LockSession(self, self._database, self._loop)
+        self._database.admit(session)
+        try:
+            yield session
+        finally:
+            session.terminate()
+
+    def taken(self, session: "LockSession") -> bool:
+        """Whether it is that session's, now or before."""
+        self.holder = self.holder or session
+        return self.holder is session
+
+    def release(self, session: "LockSession") -> None:
+        """Be free, if it was that session's."""
+        if self.holder is session:
+            self.holder = None
+
+    def split(self) -> None:
+        """Be free although its holder's session goes on, as at a standby that was promoted too soon."""
+        self.holder = None
+
+
+class LockSession(Session):
+    """As much of asyncpg as `feeds.leader` uses. The server acts also while whoever asked is frozen."""
+
+    def __init__(self, lock: Lock, database: Database, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(database, loop)
+        self._lock = lock
+        self._idle: asyncio.TimerHandle | None = None
+        self._waiting: set[asyncio.Future[Any]] = set()
+
+    async def execute(self, query: str, *_: object, timeout: float) -> None:  # noqa: ASYNC109 - asyncpg's.
+        """Set how long the session may be idle."""
+        assert query == leader.IDLE, query
+        await self._asked(lambda: None, timeout)
+
+    async def fetchval(self, query: str, *, timeout: float) -> int:  # noqa: ASYNC109 - asyncpg's.
+        """Whether the lock is had, or the date."""
+        match query:
+            case leader.LOCK:
+                return await self._asked(lambda: self._lock.taken(self), timeout)
+            case leader.NOW:
+                return await self._asked(self._microseconds, timeout)
+            case _:
+                return await self._asked(lambda: 1, timeout)
+
+    async def cursor(
+        self,
+        query: str,
+        finished_seconds: float,
+        shards: int,
+        shard: int,
+        *,
+        timeout: float,  # noqa: ASYNC109 - asyncpg's.
+    ) -> Cursor:
+        """The revisions of the rows at work, as of the moment at which the question arrives."""
+        assert (query, finished_seconds, shards, shard) == (queries.REVISIONS, 0.0, 1, 1), query
+        return Cursor(self, await self._asked(self._database.revisions_at_work, timeout))
+
+    def terminate(self) -> None:
+        """Let go of the connection."""
+        super().terminate()
+        self._end()
+
+    def cut(self) -> None:
+        """End the connection."""
+        super().cut()
+        if not self.is_swallowed:
+            self._end()
+
+    def _microseconds(self) -> int:
+        epoch = datetime.fromtimestamp(0, UTC)
+        seconds = (self._database.now() - epoch).total_seconds() - self._lock.late_seconds
+        return round(seconds * 1_000_000)
+
+    async def _asked(self, answer: Callable[[], T], seconds_max: float | None) -> T:
+        answered: asyncio.Future[T] = self._loop.create_future()
+        self._waiting.add(answered)
+        try:
+            if self._broken.is_set():
+                raise asyncpg.ConnectionDoesNotExistError("connection is closed")
+            half_seconds = self._database.trip_seconds / 2
+            self._loop.call_later(half_seconds, self._serve, answer, answered, context=OUTSIDE)
+            async with asyncio.timeout(seconds_max):
+                return await answered
+        finally:
+            self._waiting.discard(answered)
+
+    def _serve(self, answer: Callable[[], T], answered: "asyncio.Future[T]") -> None:
+        if self.is_swallowed or self._broken.is_set():
+            return
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = self._loop.call_later(leader.IDLE_SECONDS_MAX, self._end_idle, context=OUTSIDE)
+        half_seconds = self._database.trip_seconds / 2
+        self._loop.call_later(half_seconds, _resolve, answered, answer(), context=OUTSIDE)
+
+    def _end_idle(self) -> None:
+        self._lock.release(self)
+        self.cut()
+
+    def _end(self) -> None:
+        self._lock.release(self)
+        for answered in self._waiting:
+            if not answered.done():
+                answered.set_exception(asyncpg.ConnectionDoesNotExistError("connection was closed"))
+
+
+def _resolve(answered: "asyncio.Future[T]", value: T) -> None:
+    if not answered.done():
+        answered.set_result(value)
