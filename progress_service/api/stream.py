@@ -1,7 +1,6 @@
 """`GET /v1/stream`: a plain ASGI route, since nothing may stand between the hub and the server."""
 
 import logging
-import random
 from collections import Counter
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -20,13 +19,9 @@ from progress_service.api.problems import Problem, send_problem
 from progress_service.protocol import CROWDED, answer_of
 from progress_service.streams.hub import Hub
 from progress_service.streams.stream import Stream
-from progress_service.wire import frames
 from progress_service.wire.frames import View
 
 logger = logging.getLogger(__name__)
-
-RETRY_MS_MIN, RETRY_MS_MAX = 500, 1_500
-"""When browsers come back after their stream broke off: sooner than by themselves, and not all at once."""
 
 HEADERS = [*EventSourceResponse(iter(())).raw_headers, *SECURITY_HEADERS]
 
@@ -81,7 +76,6 @@ class StreamRoute:
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body"})
             return
-        await send(_retry())
         self._addresses.enter(address)
         stream = _stream(identity, view, send)
         del identity, reading_headers
@@ -109,11 +103,6 @@ class StreamRoute:
 
 def _start(headers: list[tuple[bytes, bytes]]) -> Message:
     return {"type": "http.response.start", "status": HTTPStatus.OK, "headers": headers}
-
-
-def _retry() -> Message:
-    retry_ms = random.randint(RETRY_MS_MIN, RETRY_MS_MAX)  # noqa: S311 - spreads load; guards nothing.
-    return {"type": "http.response.body", "body": frames.retry_field(retry_ms), "more_body": True}
 
 
 def _stream(identity: Identity, view: View, send: Send) -> Stream:

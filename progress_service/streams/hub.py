@@ -29,8 +29,11 @@ EXPIRING_SECONDS = 30.0
 DRAINED_PER_SECOND_MIN = 100.0
 """A drain need not take its whole time where there are few streams."""
 
-RETRY_MS_MIN, RETRY_MS_MAX = 500, 4_000
+BYE_RETRY_MS = (500, 4_000)
 """When browsers come back after `bye`: spread, so that they do not all come at once."""
+
+BREAK_RETRY_MS = (500, 1_500)
+"""When they do so after their stream broke off: sooner than by themselves, and spread."""
 
 NOBODY: frozenset[View] = frozenset()
 
@@ -178,10 +181,12 @@ class Hub:
         self.streams += 1
         self.opened += 1
         snapshot = self._snapshot(stream.user_id, stream.view)
+        retry = frames.retry_field(_drawn(BREAK_RETRY_MS))
         if snapshot is None:
             stream.is_waiting = True
+            self._send_aside(stream, Part(retry))
         else:
-            self._push(stream, Part(snapshot))
+            self._push(stream, Part(retry + snapshot))
         self._keep_alive(stream, self._beat.clock(), is_first=True)
 
     def _forget(self, stream: Stream) -> None:
@@ -211,9 +216,9 @@ class Hub:
             self.frame_bytes += len(part.frame)
         return stream.push(part)
 
-    def _send_comment(self, stream: Stream) -> None:
-        """Keep the connection alive. This is no frame, and is not counted as one."""
-        if (rest := stream.push(KEEP_ALIVE)) is not None:
+    def _send_aside(self, stream: Stream, part: Part) -> None:
+        """Send what is no frame, and is not counted as one."""
+        if (rest := stream.push(part)) is not None:
             self._wait_for(stream, rest)
 
     def _wait_for(self, stream: Stream, rest: Rest) -> None:
@@ -252,8 +257,7 @@ class Hub:
         return frames.flush(missed)
 
     def _say_goodbye(self, stream: Stream, reason: str, _: Instant) -> None:
-        retry_ms = random.randint(RETRY_MS_MIN, RETRY_MS_MAX)  # noqa: S311 - spreads load; guards nothing.
-        self._end(stream, frames.bye_event(reason, retry_ms), Ending.DRAINED)
+        self._end(stream, frames.bye_event(reason, _drawn(BYE_RETRY_MS)), Ending.DRAINED)
 
     def _end(self, stream: Stream, frame: bytes, ending: Ending) -> None:
         """Send a last frame. The server then reports a disconnect to the stream's task, which tidies up."""
@@ -266,7 +270,7 @@ class Hub:
         if not stream.is_open:
             return
         if not is_first:
-            self._send_comment(stream)
+            self._send_aside(stream, KEEP_ALIVE)
         self._beat.at(Instant(now + self._heartbeat_seconds), partial(self._keep_alive, stream))
         self._await_end(stream, now)
 
@@ -292,3 +296,7 @@ class Hub:
 
     def _seconds_left(self, stream: Stream) -> float:
         return (stream.expires_at - self._wall_clock()).total_seconds()
+
+
+def _drawn(retry_ms: tuple[int, int]) -> int:
+    return random.randint(*retry_ms)  # noqa: S311 - spreads load; guards nothing.
