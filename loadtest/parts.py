@@ -31,6 +31,8 @@ START_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 15.0
 LOOK_SECONDS = 0.02
 RELAY_SAYS = "this relay leads"
+FEED_SAYS = "(live)"
+"""So does each worker whose feed is `auto`, which finds out for itself what it can follow."""
 SETTINGS: Mapping[str, str] = {
     "PROGRESS_JWT_SECRET": SECRET,
     # All who watch live on one machine, which no real crowd does.
@@ -133,13 +135,18 @@ def relay(dsn: str, address: str, feed: str, shard: str = "1/1", **settings: str
 
 
 @contextmanager
-def service(dsn: str, feed: str) -> Iterator[Serving]:
-    """A service that is ready: an edge, or a single node, as *feed* says."""
+def service(dsn: str, feed: str, workers: int = 1) -> Iterator[Serving]:
+    """A service that is ready, with all its workers: an edge, or a single node, as *feed* says."""
     port = free_port()
-    command = [*SERVICE, "serve", "--port", str(port), "--feed", feed]
+    command = [*SERVICE, "serve", "--port", str(port), "--feed", feed, "--workers", str(workers)]
     # That nobody has ended its streams yet is no reason to wait for them.
     environment = {**SETTINGS, "DATABASE_URL": dsn, "PROGRESS_DRAIN_SECONDS": "0"}
-    with started(command, lambda _: is_ready(port), environment) as pid:
+
+    def is_up(said: str) -> bool:
+        # Whoever asks the port asks one of the workers.
+        return is_ready(port) and (workers == 1 or said.count(FEED_SAYS) >= workers)
+
+    with started(command, is_up, environment) as pid:
         yield Serving(port, [pid], partial(stream_request, PATH), OUR_LOOK)
 
 

@@ -24,7 +24,7 @@ SET: Mapping[str, Sequence[str]] = {
     "users": ("--seconds", "3"),
     "latency": ("--seconds", "3", "--runs", "1", "--peers", "ours-wal", "plain"),
     "fanout": ("--seconds", "2", "--runs", "3"),
-    "streams": ("--streams", "2000", "10000", "--peers", "plain", "better-sse", "nchan"),
+    "streams": ("--streams", "2000", "18000", "--peers", "plain", "better-sse", "nchan"),
     "storm": ("--peers", "plain"),
     "jobs": (),
     "writers": ("--writers", "8", "--seconds", "3"),

@@ -5,22 +5,27 @@ does, and opened again in the same moment. Then the service is started anew, and
 listens. Snapshots that are asked of the database meanwhile are counted in PostgreSQL's own log of statements:
 a service that asks for one for each who comes back only moves the storm. Who is cut off once more on the way
 back tries again, as browsers do, and is counted.
+
+Each service has a core of its own, and the reader the other; where ours is several workers, all share both.
 """
 
 import argparse
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-from loadtest.contest import OURS, Contestant, add_options, take_turns, taking_part
+from loadtest.contest import OURS, Contestant, Serving, add_options, take_turns, taking_part
 from loadtest.crowd import Crowd
 from loadtest.figures import Figure, figure
 from loadtest.live import Live, live
+from loadtest.parts import service
+from loadtest.peers.peer import pinned
 from loadtest.process import allow_files, cores, pin
 from loadtest.report import options, parsed, publish
 from loadtest.scene import People, World, populate, world
+from progress_service.jobs.schema import schema_text
 
 BACK_SECONDS_MAX = 3.0
 SNAPSHOTS_MAX = 1
@@ -54,6 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = parsed(_parser(), arguments)
     allow_files(asked.streams)
     chosen, notes = taking_part(asked.peers)
+    chosen = [chosen[0], *_by_workers(asked.workers), *chosen[1:]]
     people = People(asked.streams, JOBS_EACH)
     own, _ = ALL_CORES
     with live("storm", asked.runs * len(chosen)) as now, world(log_statement="all") as there:
@@ -69,10 +75,24 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _by_workers(count: int) -> Iterator[Contestant]:
+    """Ours once more, as so many processes that share one port and, with the reader, all cores."""
+    own, other = ALL_CORES
+
+    @contextmanager
+    def start(dsn: str, _: Sequence[int]) -> Iterator[Serving]:
+        with pinned([*own, *other]), service(dsn, "auto", count) as serving:
+            yield serving
+
+    if count > 1:
+        yield Contestant(f"{OURS}, {count} workers", schema_text("notify"), start)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = options("storm", __doc__)
     parser.add_argument("--streams", type=int, default=10_000, help="open streams")
     parser.add_argument("--runs", type=int, default=3, help="runs; the median counts")
+    parser.add_argument("--workers", type=int, default=2, help="ours takes part with so many as well")
     add_options(parser)
     return parser
 
@@ -121,8 +141,9 @@ def _asked(world: World) -> int:
 
 def _figures(runs: Mapping[str, Sequence[Run]]) -> Iterator[Figure]:
     for name, taken in runs.items():
-        is_ours = name == OURS
-        limit, asked_max = (1e3 * BACK_SECONDS_MAX, SNAPSHOTS_MAX) if is_ours else (None, None)
+        limit = 1e3 * BACK_SECONDS_MAX if name.startswith(OURS) else None
+        # Each worker has a board of its own, and asks for its own snapshot.
+        asked_max = SNAPSHOTS_MAX if name == OURS else None
         yield figure(f"{name}: opened, not at once", "ms", [1e3 * each.opened_seconds for each in taken])
         back = [1e3 * each.back_seconds for each in taken]
         yield figure(f"{name}: cut off, until all are back", "ms", back, at_most=limit)
