@@ -76,7 +76,7 @@ def expired_event(at: datetime) -> bytes:
 
 def bye_event(reason: str, retry_ms: int) -> bytes:
     """The service asks the browser to come back, *retry_ms* milliseconds from now."""
-    return _event(b"bye", {"reason": reason, "retry_ms": retry_ms}, b"retry: %d\n" % retry_ms)
+    return _event(b"bye", {"reason": reason, "retry_ms": retry_ms}, after=b"retry: %d\n" % retry_ms)
 
 
 def retry_field(retry_ms: int) -> bytes:
@@ -100,9 +100,9 @@ def json_text(value: msgspec.Struct) -> bytes:
     return _encoded(value)
 
 
-def _event(name: bytes, data: object, fields: bytes = b"") -> bytes:
-    """An event; *fields* are whole lines that go before the others."""
-    return b"%bevent: %b\ndata: %b\n\n" % (fields, name, _encoded(data))
+def _event(name: bytes, data: object, before: bytes = b"", after: bytes = b"") -> bytes:
+    """An event, with more whole lines *before* and *after* its own."""
+    return b"%bevent: %b\ndata: %b\n%b\n" % (before, name, _encoded(data), after)
 
 
 def _id(event_id: str) -> bytes:

@@ -172,9 +172,9 @@ class Socket:
             self.read_on()
 
     def _read(self, frame: bytes) -> None:
-        if self.browser.socket is not self or frame == KEEP_ALIVE:
+        if self.browser.socket is not self or frame == KEEP_ALIVE or not (told_now := events(frame)):
             return
-        for event, told in events(frame):
+        for event, told in told_now:
             self._witness.on_event(self, event, told)
             self.browser.take(event, told)
         self._witness.on_frame(self)
@@ -187,5 +187,6 @@ def events(frame: bytes) -> list[tuple[str, Told]]:
     found = []
     for block in frame.decode().split("\n\n")[:-1]:
         fields = dict(line.split(": ", 1) for line in block.split("\n"))
-        found.append((fields["event"], msgspec.json.decode(fields["data"])))
+        if "data" in fields:
+            found.append((fields["event"], msgspec.json.decode(fields["data"])))
     return found

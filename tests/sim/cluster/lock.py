@@ -73,7 +73,7 @@ class LockSession(Session):
         assert query == leader.IDLE, query
         await self._asked(lambda: None, timeout)
 
-    async def fetchval(self, query: str, *, timeout: float) -> int:  # noqa: ASYNC109 - asyncpg's.
+    async def fetchval(self, query: str, *_: object, timeout: float) -> int:  # noqa: ASYNC109 - asyncpg's.
         """Whether the lock is had, or the date."""
         match query:
             case leader.LOCK:

@@ -1,4 +1,4 @@
-"""Thousands of a cluster's schedules with every run of the tests, and those that once broke a law."""
+"""Hundreds of a cluster's schedules with every run of the tests, and those that once broke a law."""
 
 from itertools import islice
 
@@ -11,7 +11,7 @@ from tests.sim.schedule import Schedule
 from tests.sim.simulation import failures, fault_in, shortened
 from tests.sim.surroundings import Step
 
-SCHEDULES = 2_000
+SCHEDULES = 300
 PORTIONS = 4
 RUNNING = Status.RUNNING
 
