@@ -2,16 +2,10 @@
 
 import signal
 import ssl
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import anyio
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from progress_service.cluster.line import (
     Line,
@@ -23,6 +17,7 @@ from progress_service.cluster.line import (
     connected,
     tls_context,
 )
+from tests.certificates import self_signed
 from tests.cluster import Nats, free_port, nats_server
 from tests.nats_operator import Operator
 from tests.running import WAIT_SECONDS_MAX
@@ -128,7 +123,7 @@ async def test_a_message_that_nats_does_not_take_is_named_and_the_line_goes_on(
 
 async def test_a_server_with_tls_is_believed_by_its_certificate_alone(tmp_path: Path) -> None:
     """Progress of all users goes over this line."""
-    certificate, key = certificate_in(tmp_path)
+    certificate, key = self_signed(tmp_path)
     async with nats_server(["--tls", "--tlscert", str(certificate), "--tlskey", str(key)]) as nats:
         address = nats.address.replace("nats:", "tls:")
         assert await echoed("", Servers((address,), tls_ca=certificate)) == b"hello"
@@ -154,32 +149,3 @@ def test_without_files_the_system_decides_whom_to_believe() -> None:
     """A public certificate needs no setting."""
     assert tls_context(Servers(("tls://x",))) is None
     assert ssl.create_default_context().verify_mode is ssl.CERT_REQUIRED
-
-
-def certificate_in(folder: Path) -> tuple[Path, Path]:
-    """A certificate for this machine, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    paths = folder / "nats.pem", folder / "nats.key"
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return paths

@@ -4,20 +4,15 @@ import os
 import socket
 import sysconfig
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 
 import anyio
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
+from tests.certificates import self_signed
 from tests.debian import program
 from tests.onlooker import Database
 from tests.programs import Log
@@ -72,10 +67,22 @@ async def behind_caddy(service: Running, folder: Path) -> AsyncIterator[tuple[st
     try:
         await log.until("serving initial configuration")
         await log.until("certificate obtained successfully")
-        yield f"https://localhost:{https_port}", log
+        address = f"https://localhost:{https_port}"
+        await until_it_shakes_hands(address)
+        yield address, log
     finally:
         process.terminate()
         await process.aclose()
+
+
+async def until_it_shakes_hands(address: str) -> None:
+    """Wait until a handshake is answered: Caddy says that it has a certificate a moment before it uses it."""
+    with anyio.fail_after(WAIT_SECONDS_MAX):
+        async with browser_of(address) as http:
+            while True:
+                with suppress(httpx.ConnectError):
+                    await http.get("/healthz")
+                    return
 
 
 @asynccontextmanager
@@ -115,27 +122,6 @@ async def behind_nginx(service: Running, folder: Path) -> AsyncIterator[tuple[st
     finally:
         process.terminate()
         await process.aclose()
-
-
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    """A certificate that nobody vouches for, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "progress.example.com")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    files = folder / "tls.pem", folder / "tls.key"
-    files[0].write_bytes(certificate.public_bytes(Encoding.PEM))
-    files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return files
 
 
 Behind = Callable[[Running, Path], AbstractAsyncContextManager[tuple[str, Log]]]
