@@ -29,7 +29,6 @@ from loadtest.trial import (
     Faults,
     Trial,
     breaking_options,
-    free_port,
     ledgers_of,
     spans,
     terminate,
@@ -38,6 +37,7 @@ from loadtest.trial import (
     watchers,
 )
 from progress_service.jobs.schema import apply_schema, schema_text
+from tests.cluster import free_port
 
 DEAF_SECONDS_MAX = 5.0
 RECOVERY_SECONDS_MAX = 2.0

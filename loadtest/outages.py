@@ -28,7 +28,6 @@ from loadtest.trial import (
     Faults,
     Trial,
     breaking_options,
-    free_port,
     ledgers_of,
     spans,
     terminate,
@@ -37,7 +36,7 @@ from loadtest.trial import (
     watchers,
 )
 from progress_service.jobs.schema import apply_schema, schema_text
-from tests.cluster import Nats
+from tests.cluster import Nats, free_port
 
 RELAYS, EDGES = 2, 3
 LOOK_SECONDS = 0.02

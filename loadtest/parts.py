@@ -6,7 +6,6 @@ when one of them does not start.
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from loadtest.contest import PATH, Serving
 from loadtest.reader import OURS as OUR_LOOK
 from loadtest.scene import stream_request
 from loadtest.served import SECRET
+from tests.cluster import free_port
 
 SERVICE = (sys.executable, "-m", "progress_service")
 START_SECONDS_MAX = 30.0
@@ -73,13 +73,6 @@ def program(name: str) -> str:
     if found is None:
         raise RuntimeError(f"{name} is not beside {sys.executable}: make a .venv with `make .venv/.ready`")
     return found
-
-
-def free_port() -> int:
-    """A port that nobody has at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The whole set in about a quarter of an hour, and docs/performance.md made anew from what it found.
+"""The whole set in about twenty minutes, and docs/performance.md made anew from what it found.
 
 Each program runs in a process of its own, one after another, and leaves its report under reports/. The page
 is written from those reports alone, so that nothing on it has been written by hand; what missed its goal, or

@@ -26,7 +26,7 @@ import anyio
 from loadtest.figures import Figure, figure
 from loadtest.havoc import Service
 from loadtest.live import Live, live
-from loadtest.parts import SETTINGS, free_port, nats, program, relay, started
+from loadtest.parts import SETTINGS, nats, program, relay, started
 from loadtest.postgres import connected
 from loadtest.process import allow_files
 from loadtest.reader import WrongAnswerError
@@ -34,6 +34,7 @@ from loadtest.report import Line, Plot, options, parsed, publish
 from loadtest.scene import People, job_id, person_id, populate, token, world
 from loadtest.witness import Browser
 from progress_service.jobs.schema import schema_text
+from tests.cluster import free_port
 
 if TYPE_CHECKING:
     from loadtest.postgres import Connection

@@ -27,7 +27,7 @@ from progress_service.core.events import FeedState, JobReported
 from progress_service.core.model import Job, Progress, Status
 from progress_service.feeds.feed import Accept
 from progress_service.jobs.store import JobStore
-from progress_service.server import Server, listening_socket
+from progress_service.server import Server, collect_less_often, listening_socket
 from progress_service.service import Service, monotonic_clock, opened
 from progress_service.settings import Settings
 
@@ -94,6 +94,7 @@ async def _obey(
 ) -> None:
     """Serve, and do what the input says until it ends, or until SIGTERM."""
     process = psutil.Process()
+    collect_less_often()  # As `serve` does.
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(commands), sys.stdin

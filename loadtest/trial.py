@@ -8,7 +8,6 @@ database, and each must have seen every job of its user end that has ended.
 import argparse
 import random
 import secrets
-import socket
 import statistics
 import time
 from collections import Counter
@@ -160,13 +159,6 @@ async def ledgers_of(dsn: str, users: int, chance: random.Random) -> list[Ledger
 def token(ledger: Ledger) -> str:
     """An access token of that worker's user."""
     return jwt.encode({"sub": str(ledger.user_id), "exp": time.time() + 86_400}, SECRET)
-
-
-def free_port() -> int:
-    """A port that nobody has at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def watchers(

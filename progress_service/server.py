@@ -82,7 +82,6 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections, and say so."""
         await super().startup(sockets)
-        _collect_less_often()
         self.is_accepting = True
         self._on_start()
 
@@ -112,17 +111,6 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the service, which has more to end than this server."""
         yield
-
-
-def _collect_less_often() -> None:
-    """Have the garbage collector leave what was imported alone, and look at the rest less often.
-
-    Connections come by the thousand and are no garbage. With Python's own thresholds, a tenth of the time in
-    which ten thousand streams open is spent in finding that out.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(5_000, 20, 50)
 
 
 async def serve_aside(app: ASGIApp, listener: socket.socket) -> None:
@@ -185,6 +173,18 @@ def allow_open_files() -> None:
     # Where the system has another limit besides, such as macOS, it stays as it is.
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def collect_less_often() -> None:
+    """Have the garbage collector leave what is there now alone, and look at the rest less often.
+
+    This is for the whole process, once, before it serves. Connections come by the thousand and are no
+    garbage: with Python's own thresholds, a tenth of the time in which ten thousand streams open is spent in
+    finding that out.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000, 20, 50)
 
 
 def address_of(listener: socket.socket) -> str:

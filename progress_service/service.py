@@ -40,7 +40,7 @@ from progress_service.feeds.ledger import Ledger
 from progress_service.jobs.reaper import Reaper
 from progress_service.jobs.store import JobStore
 from progress_service.policies import access_policy, limits, servers_of, stream_limits
-from progress_service.server import Server, address_of, allow_open_files, serve_aside
+from progress_service.server import Server, address_of, allow_open_files, collect_less_often, serve_aside
 from progress_service.settings import Settings, SettingsError
 from progress_service.streams.beat import Beat
 from progress_service.streams.hub import Hub
@@ -269,6 +269,7 @@ async def serve(
         on_start: Is told the address, once connections are accepted.
     """
     allow_open_files()
+    collect_less_often()
     with listener:
         address = address_of(listener)
         server = service.server(on_start=lambda: on_start(address))
