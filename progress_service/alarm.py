@@ -7,7 +7,7 @@ from math import inf
 class Alarm:
     """Wakes one sleeper.
 
-    An event in a cancel scope does the same at ten times the cost, most of it for scopes within scopes.
+    An event in a cancel scope does the same at two to three times the cost.
     """
 
     __slots__ = ("_sleeper",)
