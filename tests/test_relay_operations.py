@@ -98,12 +98,17 @@ async def test_one_relay_leads_and_tells_how_much_it_says(database: Database) ->
             assert after("hear_to_push_seconds_count") == before("hear_to_push_seconds_count") + 1
             assert after("relay_snapshots_total") >= 1
             assert after("relay_users") == after("jobs_on_board") == after("relay_terms_total") == 1
-            assert after("relay_leading") == after("relay_connected") == 1
-            assert after("relay_standing_by") == after("relay_messages_waiting") == 0
+            assert after("relay_leading", shard="1/1") == after("relay_connected") == 1
+            assert after("relay_standing_by", shard="1/1") == after("relay_messages_waiting") == 0
             assert after("feed_state", state="live") == after("feed_kind", kind="notify") == 1
             waits = await second.scraped(lambda found: found("jobs_on_board") == 1)
-            assert waits("relay_standing_by") == waits("relay_connected") == 1
-            assert waits("relay_leading") == waits("relay_messages_total") == waits("relay_terms_total") == 0
+            assert waits("relay_standing_by", shard="1/1") == waits("relay_connected") == 1
+            assert (
+                waits("relay_leading", shard="1/1")
+                == waits("relay_messages_total")
+                == waits("relay_terms_total")
+                == 0
+            )
             # And when the first is gone, the second one says that it has taken over.
             leader.program.process.kill()
             await second.until_ready(role="leading")
@@ -131,8 +136,8 @@ async def test_without_the_database_a_relay_is_alive_and_not_ready(
         async with locked_out(database, postgres_dsn):
             assert "does not hear of changes" in await leader.until_not_ready(nats=True, feed="lost")
             assert (await leader.http.get("/healthz")).status_code == HTTPStatus.OK
-            found = await leader.scraped(lambda found: found("relay_leading") == 0)
-            assert found("relay_standing_by") == 0
+            found = await leader.scraped(lambda found: found("relay_leading", shard="1/1") == 0)
+            assert found("relay_standing_by", shard="1/1") == 0
         await leader.until_ready(role="leading")
 
 

@@ -15,6 +15,7 @@ from progress_service.api.families import counter, gauge, of_board, of_build, of
 from progress_service.api.metrics import metrics_application
 from progress_service.api.operations import alive, not_ready
 from progress_service.core.events import FeedState
+from progress_service.core.shard import Shard
 from progress_service.feeds.ledger import Ledger
 from progress_service.jobs.reaper import Reaper
 from progress_service.streams.publisher import Publisher
@@ -23,6 +24,7 @@ from progress_service.streams.publisher import Publisher
 class Relaying(Protocol):
     """A relay, as far as an operator sees it."""
 
+    shard: Shard
     is_connected: bool
     messages: int
     message_bytes: int
@@ -78,9 +80,10 @@ class RelayFigures(Collector):
     def _relay(self) -> Iterator[Metric]:
         relay = self.relay
         messages, message_bytes = relay.waiting
-        yield gauge("relay_leading", "1 in the one relay that edges hear.", int(relay.is_leading))
+        leading, standing_by = {str(relay.shard): relay.is_leading}, {str(relay.shard): relay.is_standing_by}
+        yield gauge("relay_leading", "1 in the one relay of a shard that edges hear.", leading, "shard")
         yield gauge(
-            "relay_standing_by", "1 in a relay that would lead if that one went.", int(relay.is_standing_by)
+            "relay_standing_by", "1 in a relay that would lead if that one went.", standing_by, "shard"
         )
         yield gauge("relay_connected", "1 while there is a line to NATS.", int(relay.is_connected))
         yield counter("relay_terms", "Terms that were begun; in each, edges ask for everything.", relay.terms)

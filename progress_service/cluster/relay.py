@@ -53,7 +53,7 @@ class Relay:
         clock: Callable[[], Instant],
         shard: Shard = ALL,
     ) -> None:
-        self._shard = shard
+        self.shard = shard
         self._subjects = wire.Subjects(shard)
         self._publisher = publisher
         self._servers = servers
@@ -192,8 +192,8 @@ class Relay:
         user_id = self._subjects.asked_for(message.subject)
         if not self._speaks or len(message.data) != 1 or not message.reply:
             return
-        if not self._shard.has(user_id):
-            logger.warning("%s: this user is not of shard %s", message.subject, self._shard)
+        if not self.shard.has(user_id):
+            logger.warning("%s: this user is not of shard %s", message.subject, self.shard)
             return
         views = wire.views_of(message.data[0])
         version = self._publisher.version
