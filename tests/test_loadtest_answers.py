@@ -80,7 +80,8 @@ def test_a_refused_stream_is_a_failure() -> None:
 
 def test_ready_tells_when_a_write_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that cannot fail shows nothing, however often it succeeds."""
-    monkeypatch.setattr("progress_service.feeds.ledger.Ledger.readable", lambda *_: [])
+    # Neither of a snapshot nor of a notification; which of them has the write is chance.
+    monkeypatch.setattr("progress_service.wire.rows.jobs_reported", lambda *_: ([], []))
     monkeypatch.setattr(ready, "SEEN_SECONDS_MAX", 0.3)
     assert ready.main(["--times", "1", "--at-once", "1"]) == 1
 
