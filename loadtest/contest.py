@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from loadtest.live import Live
 from loadtest.peers import Peer, peers
-from loadtest.peers.peer import pinned
 from loadtest.process import served
 from loadtest.reader import OURS as OUR_LOOK
 from loadtest.reader import Look, Silence, WrongAnswerError
@@ -61,7 +60,7 @@ def _ours(feed: str, dsn: str, core: Sequence[int]) -> Iterator[Serving]:
         # All who watch live on one machine, which no real crowd does.
         "PROGRESS_STREAMS_PER_ADDRESS_MAX": "1000000",
     }
-    with pinned(core), served("database", settings=settings) as server:
+    with served("database", core, settings) as server:
         yield Serving(server.port, [server.process_id], partial(stream_request, PATH), OUR_LOOK)
 
 

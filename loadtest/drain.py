@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = parsed(_parser(), arguments)
     allow_files(asked.streams)
     own, other = cores()
-    pin(0, own)
+    pin(own)
     runs = []
     with live("drain", asked.runs) as now:
         for number in range(asked.runs):

@@ -1,9 +1,10 @@
 """One frame to a thousand streams: frames a second and memory, beside what people would use instead.
 
 Each service runs on one core; one reading program on the other core checks that each stream gets every
-frame, once and in order. A frame is sent when the ones before it have been read, but for a few, so that a
-slow service is measured and not drowned. Runs alternate; ratios are taken pair by pair. Frames by the clock
-are what one sees; frames by the service's own processor time are hardly changed by other programs.
+frame, once and in order. Four frames are made at once, and the next four when everyone has read these: so no
+service is drowned, and each has the same to send together, however it keeps step with its readers. Runs
+alternate; ratios are taken pair by pair. Frames by the clock are what one sees; frames by the service's own
+processor time are hardly changed by other programs.
 """
 
 import argparse
@@ -23,8 +24,8 @@ from loadtest.served import USER_ID, job
 from progress_service.wire.frames import json_text
 from progress_service.wire.views import job_view
 
-WINDOW_FRAMES = 4
-"""Frames that may be under way at once."""
+BURST_FRAMES = 4
+"""Frames that are made at once."""
 
 CALM_FRAMES = 40
 """Frames that are sent one by one, to see how long each is under way."""
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     runs: dict[str, list[Run]] = {peer.name: [] for peer in measured}
     allow_files(asked.streams)
     own, other = cores()
-    pin(0, own)
+    pin(own)
     with live("fanout", asked.runs * len(measured)) as now:
         for number in range(asked.runs):
             for peer in measured:
@@ -119,7 +120,7 @@ def _run(peer: Peer, streams: int, seconds: float, core: Sequence[int]) -> Run:
         delays = _delays(server, reader)
         calm, began, reader_began = server.usage(), time.perf_counter(), time.process_time()
         pieces = reader.pieces
-        frames = _read_through_a_window(server, reader, seconds)
+        frames = _read_in_bursts(server, reader, seconds)
         passed, reader_seconds = time.perf_counter() - began, time.process_time() - reader_began
         used = server.usage().seconds - calm.seconds
         pieces = reader.pieces - pieces
@@ -143,26 +144,22 @@ def _delays(server: Running, reader: Reader) -> Sequence[float]:
     """Send frames one by one, each when all have read the one before; how long each was under way."""
     reader.is_timing = True
     for number in range(1, CALM_FRAMES + 1):
-        _send(server, number)
+        _send(server, [number])
         reader.read_all_until(number)
     reader.is_timing = False
     return reader.delays
 
 
-def _read_through_a_window(server: Running, reader: Reader, seconds: float) -> int:
-    """Have frames sent and read for so long; the next is made when everyone has read all but the last few.
-
-    Returns how many that were.
-    """
-    number, ends_at = CALM_FRAMES, time.perf_counter() + seconds
+def _read_in_bursts(server: Running, reader: Reader, seconds: float) -> int:
+    """Have frames sent and read for so long; returns how many that were."""
+    last, ends_at = CALM_FRAMES, time.perf_counter() + seconds
     while time.perf_counter() < ends_at:
-        number += 1
-        _send(server, number)
-        reader.read_all_until(number - WINDOW_FRAMES + 1)
-    reader.read_all_until(number)
-    return number - CALM_FRAMES
+        _send(server, range(last + 1, last + 1 + BURST_FRAMES))
+        last += BURST_FRAMES
+        reader.read_all_until(last)
+    return last - CALM_FRAMES
 
 
-def _send(server: Running, number: int) -> None:
-    """Have everyone told of the job after its *number*th change: the same bytes from each service."""
-    server.publish(USER_ID, json_text(job_view(job(number))))
+def _send(server: Running, numbers: Sequence[int]) -> None:
+    """Have everyone told of the jobs of these changes: the same bytes from each service."""
+    server.publish(USER_ID, [json_text(job_view(job(number))) for number in numbers])

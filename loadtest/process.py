@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TextIO
 
 FILES_TO_SPARE = 200
@@ -30,8 +30,13 @@ class Served:
         self.port = int(port)
 
     def send(self, count: int) -> None:
-        """Have it send so many frames."""
+        """Have it tell of so many changes, one after the other."""
         self._input.write(f"send {count}\n")
+        self._input.flush()
+
+    def burst(self, count: int) -> None:
+        """Have it tell of so many changes at once, at most one for each of its jobs."""
+        self._input.write(f"burst {count}\n")
         self._input.flush()
 
     def state(self) -> dict[str, float]:
@@ -76,18 +81,18 @@ def served(
     """
     command = [sys.executable, "-m", "loadtest.served", name]
     environment = os.environ | (settings or {})
-    with (
-        tempfile.TemporaryFile("w+") as errors,
-        subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env=environment,
-        ) as process,
-    ):
-        pin(process.pid, core)
+    with tempfile.TemporaryFile("w+") as errors, ExitStack() as stack:
+        with pinned(core):
+            process = stack.enter_context(
+                subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    text=True,
+                    env=environment,
+                )
+            )
         server = None
         try:
             server = Served(process, errors)
@@ -101,10 +106,27 @@ def served(
                 sys.stderr.write(server.said())
 
 
-def pin(process: int, core: Sequence[int]) -> None:
-    """Give a process a core of its own, where there is one for it."""
+def pin(core: Sequence[int]) -> None:
+    """Give this process a core of its own, where there is one for it."""
     if core:
-        os.sched_setaffinity(process, core)
+        os.sched_setaffinity(0, core)
+
+
+@contextmanager
+def pinned(core: Sequence[int]) -> Iterator[None]:
+    """Whatever is started within has only these processors, threads and children too; none is all.
+
+    So has this process until it leaves. It has to leave before it measures, or it has no core of its own.
+    """
+    if not core or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, core)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def cores() -> tuple[Sequence[int], Sequence[int]]:

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = parsed(_parser(), arguments)
     allow_files(asked.streams)
     own, other = cores()
-    pin(0, own)
+    pin(own)
     with live("renew", 1) as now, served("ours", other) as server:
         now.step(f"{asked.seconds:g} s")
         address = f"http://127.0.0.1:{server.port}"

@@ -5,9 +5,9 @@
 It prints the port that it listens on; `database`, which follows the one that DATABASE_URL names, when its
 feed is live. Then it obeys the lines of its input: `state` is answered with one line
 of JSON (memory, processor time, open files and streams, how often a stream fell behind); `send N` makes N
-changes, and tells each to every stream. Lines `send 1` that have come together are told together, as the
-feeds do with notifications. SIGTERM stops it as it stops the real one; other settings come from
-its environment.
+changes, and tells each to every stream, one after the other; `burst N` tells N changes, of as many jobs,
+together, as the feeds do with what they hear at once. SIGTERM stops it as it stops the real one; other
+settings come from its environment.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import anyio
@@ -107,7 +107,8 @@ async def _obey(
             rest, sent = b"", 0
             while piece := await commands.read(PIECE_BYTES):
                 *lines, rest = (rest + piece).split(b"\n")
-                for command, count in _together(lines):
+                for line in lines:
+                    command, _, count = line.partition(b" ")
                     if command == b"state":
                         _say(
                             {
@@ -118,28 +119,13 @@ async def _obey(
                             }
                         )
                         continue
-                    tell(range(sent + 1, sent + 1 + count))
-                    sent += count
-                    # Let whatever was woken write.
-                    await asyncio.sleep(0)
+                    step = int(count) if command == b"burst" else 1
+                    for first in range(sent + 1, sent + 1 + int(count), step):
+                        tell(range(first, first + step))
+                        # Let whatever was woken write.
+                        await asyncio.sleep(0)
+                    sent += int(count)
             server.should_exit = True
-
-
-def _together(lines: Sequence[bytes]) -> Iterator[tuple[bytes, int]]:
-    """What to do, in order: changes that are asked for one by one are as many at once as there are jobs."""
-    waiting = 0
-    for line in lines:
-        command, _, count = line.partition(b" ")
-        if count == b"1" and waiting < JOBS:
-            waiting += 1
-            continue
-        if waiting:
-            yield b"send", waiting
-        waiting = int(count == b"1")
-        if not waiting:
-            yield from [(command, 1)] * int(count or 1)
-    if waiting:
-        yield b"send", waiting
 
 
 async def _serve(server: Server, listener: socket.socket, all_else: anyio.CancelScope) -> None:

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = parsed(_parser(), arguments)
     allow_files(2 * asked.stalled + asked.readers)
     own, other = cores()
-    pin(0, own)
+    pin(own)
     runs = []
     with live("slow", asked.runs) as now:
         for number in range(asked.runs):

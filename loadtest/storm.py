@@ -21,8 +21,7 @@ from loadtest.crowd import Crowd
 from loadtest.figures import Figure, figure
 from loadtest.live import Live, live
 from loadtest.parts import service
-from loadtest.peers.peer import pinned
-from loadtest.process import allow_files, cores, pin
+from loadtest.process import allow_files, cores, pin, pinned
 from loadtest.report import options, parsed, publish
 from loadtest.scene import People, World, populate, world
 from progress_service.jobs.schema import schema_text
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     people = People(asked.streams, JOBS_EACH)
     own, _ = ALL_CORES
     with live("storm", asked.runs * len(chosen)) as now, world(log_statement="all") as there:
-        pin(0, own)
+        pin(own)
         databases = {each.name: there.database(each.name, each.schema) for each in chosen}
         for dsn in databases.values():
             populate(dsn, people)

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     people = People(counts[-1], JOBS_EACH)
     own, _ = ALL_CORES
     with live("streams", asked.runs * len(chosen)) as now, world() as there:
-        pin(0, own)
+        pin(own)
         databases = {each.name: there.database(each.name, each.schema) for each in chosen}
         for dsn in databases.values():
             populate(dsn, people)

@@ -143,7 +143,7 @@ def test_what_is_published_is_sent(name: str) -> None:
     """Both are told by the same call, so that one loop measures them."""
     chosen = ours() if name == "ours" else peer(name)
     with chosen.running() as running, listening(running, ADA) as stream:
-        running.publish(ADA, b'{"progress":{"completed":1}}')
+        running.publish(ADA, [b'{"progress":{"completed":1}}'])
         assert f"event: {EVENT}".encode() in until(stream, b'"completed":1')
         used = running.usage()
         assert used.bytes > 10_000_000

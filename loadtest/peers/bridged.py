@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from loadtest.peers.peer import PROGRAMS, Running, pinned
+from loadtest.peers.peer import PROGRAMS, Running
 from loadtest.peers.piped import get, piped, stop
+from loadtest.process import pinned
 from loadtest.reader import Look
 
 START_SECONDS_MAX: Final = 15.0
@@ -60,18 +61,21 @@ class Bridged(Running):
         """The whole request that opens a stream of that user."""
         return get(self._way.stream(user_id))
 
-    def publish(self, user_id: str, job: bytes) -> None:
-        """Have each stream of that user told *job*, without waiting for the answer, as ours is told.
+    def publish(self, user_id: str, jobs: Sequence[bytes]) -> None:
+        """Have each stream of that user told each of *jobs*; the answers are not waited for, as with ours.
 
         Raises:
             RuntimeError: The server refused that, or what was published before.
         """
         before, after = (part.replace("{user_id}", user_id).encode() for part in self._way.wrapping)
         path = self._way.post.replace("{user_id}", user_id)
-        body = before + job + after
-        fields = {"Host": "localhost", **self._way.fields, "Content-Length": str(len(body))}
-        lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
-        self._connection.sendall("\r\n".join(lines).encode() + body)
+        posts = b""
+        for job in jobs:
+            body = before + job + after
+            fields = {"Host": "localhost", **self._way.fields, "Content-Length": str(len(body))}
+            lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+            posts += "\r\n".join(lines).encode() + body
+        self._connection.sendall(posts)
         self._look_at_answers()
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 
-from loadtest.peers.peer import Peer, Running, pinned
+from loadtest.peers.peer import Peer, Running
 from loadtest.process import Served, served
 from loadtest.reader import OURS, stream_request
 
@@ -20,10 +20,10 @@ class OursRunning(Running):
         """The whole request that opens a stream of that user, token and all."""
         return stream_request(user_id)
 
-    def publish(self, user_id: str, job: bytes) -> None:
-        """Have the next frame made: ours makes the same job by itself, as its feed would."""
-        del user_id, job
-        self.server.send(1)
+    def publish(self, user_id: str, jobs: Sequence[bytes]) -> None:
+        """Have as many frames made: ours makes the same jobs by itself, as its feed would."""
+        del user_id
+        self.server.burst(len(jobs))
 
 
 class Ours(Peer):
@@ -43,5 +43,5 @@ class Ours(Peer):
     def running(self, core: Sequence[int] = (), dsn: str | None = None) -> Iterator[Running]:
         """Start it; without a database its feed is scripted, and all else is that of production."""
         settings = {} if dsn is None else {"DATABASE_URL": dsn}
-        with pinned(core), served("ours" if dsn is None else "database", settings=settings) as server:
+        with served("ours" if dsn is None else "database", core, settings) as server:
             yield OursRunning(server)

@@ -9,8 +9,8 @@ import os
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -58,8 +58,8 @@ class Running(ABC):
         """The whole request that opens a stream of that user."""
 
     @abstractmethod
-    def publish(self, user_id: str, job: bytes) -> None:
-        """Have each stream of that user told *job*, which is JSON in one line."""
+    def publish(self, user_id: str, jobs: Sequence[bytes]) -> None:
+        """Have each stream of that user told each of *jobs*, JSON in one line, all at the same moment."""
 
     def usage(self) -> Usage:
         """What it has used so far."""
@@ -143,17 +143,3 @@ def carry_out(
         raise InstallError(f"{command[0]} does not start: {error}") from error
     if finished.returncode != 0:
         raise InstallError(f"`{' '.join(map(str, command))}` ended with status {finished.returncode}")
-
-
-@contextmanager
-def pinned(core: Sequence[int]) -> Iterator[None]:
-    """Whatever is started within has only these processors, threads and children too; none is all."""
-    if not core or not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, core)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from loadtest.hearing import ROW_CHANNEL
-from loadtest.peers.peer import Running, pinned
+from loadtest.peers.peer import Running
+from loadtest.process import pinned
 from loadtest.reader import Look
 
 END_SECONDS_MAX = 10.0
@@ -34,9 +35,9 @@ class Piped(Running):
         """The whole request that opens a stream of that user."""
         return get(self._path.format(user_id=user_id))
 
-    def publish(self, user_id: str, job: bytes) -> None:
-        """Have each stream of that user told *job*."""
-        self._input.write(user_id.encode() + b" " + job + b"\n")
+    def publish(self, user_id: str, jobs: Sequence[bytes]) -> None:
+        """Have each stream of that user told each of *jobs*."""
+        self._input.write(b"".join(b"%b %b\n" % (user_id.encode(), job) for job in jobs))
         self._input.flush()
 
 
