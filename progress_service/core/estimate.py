@@ -86,13 +86,14 @@ class Estimate(Value, frozen=True, gc=False):
     """What can be said of a job at one moment; None is what nobody can know.
 
     `rate` is in items a second. `eta_range` holds the truth four times in five. `stalled` says that nothing
-    has moved for longer than the job's own rhythm explains.
+    has moved for longer than the job's own rhythm explains; that is so from `stalls_at` on.
     """
 
     rate: float | None = None
     eta_seconds: float | None = None
     eta_range: tuple[float, float] | None = None
     stalled: bool = False
+    stalls_at: Instant = NEVER
 
 
 UNKNOWN = Estimate()
@@ -226,12 +227,12 @@ def estimate(pace: Pace, job: Job, now: Instant) -> Estimate:
     clock = _clock(pace)[0]
     sums = _sums(pace, _CLOCK.size)
     _, _, _, seconds, moves, _, recent_seconds, noise, *_ = sums
-    stalled = now >= _stall(clock, seconds, moves, recent_seconds, noise)
+    stall = _stall(clock, seconds, moves, recent_seconds, noise)
     rate, eta_seconds = _rate_and_left(pace, sums, job, now)
     if eta_seconds is None:
-        return Estimate(rate, stalled=stalled)
+        return Estimate(rate, None, None, now >= stall, stall)
     eta_range = _range(eta_seconds, noise, recent_seconds or seconds, seconds)
-    return Estimate(rate, eta_seconds, eta_range, stalled)
+    return Estimate(rate, eta_seconds, eta_range, now >= stall, stall)
 
 
 def seconds_left(pace: Pace, job: Job, now: Instant) -> float | None:

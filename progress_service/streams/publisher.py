@@ -170,19 +170,20 @@ class Publisher:
 
     def estimate(self, job_id: str) -> Estimate:
         """How fast a job is, how long it still takes and whether it hangs."""
-        return self._estimate(job_id, self._beat.clock())
+        return self._believed(self.board.estimate(job_id, self._beat.clock()))
 
     def _job_view(self, job: Job, now: Instant) -> JobView:
         """What is told of a job; that it hangs from some later instant on will be told then."""
-        if self.feed_state is FeedState.LOST and self.board.stalls_at(job.id) <= now:
-            # It seems to hang, but we are deaf: that is told once we hear again, if it is still so.
-            self._vigil.look_at(Instant(now + DEAF_SECONDS), job.id)
+        estimate = self.board.estimate(job.id, now)
+        believed = self._believed(estimate)
+        if believed is estimate:
+            self._vigil.keep(job.id, estimate.stalls_at, now)
         else:
-            self._vigil.keep(job.id, now)
-        return job_view(job, self._estimate(job.id, now))
+            # It seems to hang: that is told once we hear again, if it is still so.
+            self._vigil.look_at(Instant(now + DEAF_SECONDS), job.id)
+        return job_view(job, believed)
 
-    def _estimate(self, job_id: str, now: Instant) -> Estimate:
-        estimate = self.board.estimate(job_id, now)
+    def _believed(self, estimate: Estimate) -> Estimate:
         # While we are deaf, silence says nothing about a job.
         is_deaf = self.feed_state is FeedState.LOST
         return replace(estimate, stalled=False) if estimate.stalled and is_deaf else estimate

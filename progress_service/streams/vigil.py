@@ -39,9 +39,8 @@ class Vigil:
         # When each of them is looked at next. An entry that says otherwise is void.
         self._kept: dict[str, Instant] = {}
 
-    def keep(self, job_id: str, now: Instant) -> None:
-        """Watch a job that pages were told of at *now*; they know already whether it hung then."""
-        due = self._board.stalls_at(job_id)
+    def keep(self, job_id: str, due: Instant, now: Instant) -> None:
+        """Watch a job that hangs from *due* on. Pages were told of it at *now*, and know if it hung then."""
         if now < due < NEVER:
             self.look_at(due, job_id)
 
@@ -58,7 +57,8 @@ class Vigil:
         job = self._board.job(job_id)
         if job is None or not self._is_watched(job.user_id):
             return
-        if self._board.stalls_at(job_id) <= now:
+        due = self._board.stalls_at(job_id)
+        if due <= now:
             self._tell(job, now)
         else:
-            self.keep(job_id, now)
+            self.keep(job_id, due, now)
