@@ -27,7 +27,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from progress_service.frugal import Flow, Queue, Signal
 
-__all__ = ["CROWDED", "HEAD_BYTES_MAX", "HEAD_SECONDS_MAX", "STALL_SECONDS_MAX", "Protocol", "answer_of"]
+__all__ = [
+    "CROWDED",
+    "HEAD_BYTES_MAX",
+    "HEAD_SECONDS_MAX",
+    "STALL_SECONDS_MAX",
+    "Protocol",
+    "answer_of",
+    "hold_head",
+]
 
 HEAD_BYTES_MAX: Final = 32_768
 HEAD_SECONDS_MAX: Final = 10.0
@@ -250,6 +258,41 @@ def answer_of(send: Send) -> RequestResponseCycle | None:
     """
     cycle = getattr(send, "__self__", None)
     return cycle if isinstance(cycle, RequestResponseCycle) and cycle.chunked_encoding else None
+
+
+def hold_head(send: Send) -> None:
+    """Have the head of the answer that *send* begins next wait for the first bytes of its body.
+
+    Both then go out as one packet, by one call of the kernel. So something has to be sent right after it.
+    """
+    cycle = getattr(send, "__self__", None)
+    if isinstance(cycle, RequestResponseCycle):
+        cycle.transport = _Held(cycle)
+
+
+class _Held(asyncio.Transport):
+    """Stands before an answer's transport until its head and something else were written."""
+
+    __slots__ = ("_cycle", "_head", "_transport")
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._transport = cycle.transport
+        self._head: bytes | None = None
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]
+        """Keep the head, or send it with what follows it."""
+        if self._head is None:
+            self._head = data
+        else:
+            self._cycle.transport = self._transport
+            self._transport.write(self._head + data)
+
+    def close(self) -> None:
+        """Nothing follows."""
+        self._cycle.transport = self._transport
+        self._transport.write(self._head or b"")
+        self._transport.close()
 
 
 def _files_left(transport: asyncio.Transport) -> float:

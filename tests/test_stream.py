@@ -1,5 +1,6 @@
 """Frames go to the connection itself where the server shows it, and by `send` wherever that is not enough."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -7,8 +8,9 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 from starlette.types import Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from progress_service.protocol import answer_of
+from progress_service.protocol import answer_of, hold_head
 from progress_service.streams.stream import Part, Stream
 from progress_service.wire.frames import View
 from tests.wire import Wire, serving, wired
@@ -133,11 +135,67 @@ async def test_our_server_shows_its_answers() -> None:
         assert shown == [True]
 
 
+class Noted(asyncio.Transport):
+    """What an answer is written to, and in which pieces it was."""
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self.pieces: list[bytes] = []
+        self._transport = cycle.transport
+        cycle.transport = self
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]
+        """Note a piece, and send it."""
+        self.pieces.append(data)
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """Close it."""
+        self._transport.close()
+
+
+async def test_a_head_goes_out_with_the_first_frame() -> None:
+    """Of what it costs to open a stream, a twelfth was to send the head apart."""
+    noted: list[Noted] = []
+
+    async def app(_: Scope, receive: Receive, send: Send) -> None:
+        noted.append(Noted(send.__self__))  # type: ignore[attr-defined]
+        hold_head(send)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        stream = Stream("ada", View.FULL, send, ENDS_AT, answer_of(send))
+        stream.push(Part(FRAME))
+        stream.push(Part(FRAME))
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async with serving(app) as address, wired(address) as wire:
+        await wire.send(HEAD)
+        await wire.until(FRAME, 2)
+    chunk = Part(FRAME).chunk
+    assert chunk is not None
+    first, second = noted[0].pieces
+    assert first.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert first.endswith(b"\r\n\r\n" + chunk)
+    assert second == chunk
+
+
+async def test_a_head_that_nothing_follows_goes_out_with_the_end() -> None:
+    """An answer that broke off after its head was answered, and a browser looks at how."""
+
+    async def app(_: Scope, __: Receive, send: Send) -> None:
+        hold_head(send)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async with serving(app) as address, wired(address) as wire:
+        await wire.send(HEAD)
+        assert (await wire.to_the_end()).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
 def test_no_other_server_is_taken_for_ours() -> None:
     """Whoever mounts the application elsewhere has a `send` that may be anything."""
 
     async def send(_: Message) -> None:
         """Any server's."""
 
+    hold_head(send)
     assert answer_of(send) is None
     assert answer_of(Line().send) is None

@@ -18,7 +18,7 @@ import hmac
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import parse_qs
@@ -174,13 +174,13 @@ class Access:
         """The `Set-Cookie` value that removes the session, whether it is still good or not."""
         return self._cookie("", 0, scope)
 
-    async def _access_identity(self, token: str, header: dict[str, Any]) -> Identity:
+    async def _access_identity(self, token: str, header: Mapping[str, Any]) -> Identity:
         policy = self._policy
         key, algorithms = await self._key(header)
         claims = claims_of(token, key, algorithms, policy.audience, policy.issuer)
         return Identity(user_id_of(claims), end_of(claims, self._clock()), Kind.ACCESS)
 
-    async def _key(self, header: dict[str, Any]) -> tuple[bytes | jwt.PyJWK, list[str]]:
+    async def _key(self, header: Mapping[str, Any]) -> tuple[bytes | jwt.PyJWK, list[str]]:
         """The key for a token with *header*, and the algorithms that are allowed with that kind of key."""
         algorithm = header.get("alg")
         if self._policy.secret is not None and algorithm in self._secret_algorithms:

@@ -16,7 +16,7 @@ from progress_service.api.guards import SECURITY_HEADERS
 from progress_service.api.limits import Addresses, LimitReached, StreamLimits, crowded
 from progress_service.api.operations import draining
 from progress_service.api.problems import Problem, send_problem
-from progress_service.protocol import CROWDED, answer_of
+from progress_service.protocol import CROWDED, answer_of, hold_head
 from progress_service.streams.hub import Hub
 from progress_service.streams.stream import Stream
 from progress_service.wire.frames import View
@@ -71,6 +71,8 @@ class StreamRoute:
             noted = self._answers.note(scope, problem.status)
             await send_problem(send, problem, (*reading_headers, *SECURITY_HEADERS, noted))
             return
+        if scope["method"] == "GET":
+            hold_head(send)
         # Nothing is named here that need not live as long as the stream.
         await send(_start([*HEADERS, *reading_headers, self._answers.note(scope, HTTPStatus.OK)]))
         if scope["method"] == "HEAD":

@@ -6,6 +6,7 @@ A refusal names what was expected and names from fixed lists, never a part of th
 import base64
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -84,18 +85,14 @@ for _name, _digest in (("HS256", sha256), ("HS384", sha384), ("HS512", sha512)):
     jwt.register_algorithm(_name, _KnownKeys(_digest))
 
 
-def header_of(token: str, kind: Kind) -> dict[str, Any]:
+def header_of(token: str, kind: Kind) -> Mapping[str, Any]:
     """The token's header, not yet verified; refused when it says that the token is of another kind."""
     if len(token) > TOKEN_BYTES_MAX:
         raise malformed(f"The {kind} is longer than {TOKEN_BYTES_MAX} bytes.")
     if _JWT.fullmatch(token) is None:
         raise malformed(f"The {kind} is not a signed JWT: three base64url parts with dots between them.")
-    part = token.partition(".")[0]
-    try:
-        header = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    except (ValueError, RecursionError):
-        header = None
-    if not isinstance(header, dict):
+    header = _object_in(token.partition(".")[0])
+    if header is None:
         raise malformed(f"The {kind}'s first part is not a JSON object in base64url.")
     if "crit" in header:
         # RFC 7515, section 4.1.11: whoever does not understand an extension must refuse the token.
@@ -109,6 +106,16 @@ def header_of(token: str, kind: Kind) -> dict[str, Any]:
         detail = f"A {found} came as {PLACES[kind]}; it is taken only as {PLACES[found]}."
         raise unauthorized("token-kind", detail)
     return header
+
+
+@lru_cache(maxsize=64)
+def _object_in(part: str) -> Mapping[str, Any] | None:
+    """The JSON object of a token's part; kept, since all tokens of an issuer have the same header."""
+    try:
+        value = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 # Why a token was refused, for the developer who holds it. The first line that fits counts.
