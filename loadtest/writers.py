@@ -140,6 +140,7 @@ def _figures(
         ("rules", "bare", None),
         ("notify", "bare", None),
         ("wal", "bare", 90 if is_goal else None),
+        ("wal", "rules", None),
         ("notify", "row", 200 if is_goal else None),
         ("wal", "row", None),
     ):

@@ -1,6 +1,7 @@
 """A job that gets on quickly: not every step is told, and yet none is missed that is the last one."""
 
 import itertools
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -24,12 +25,22 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-SILENCE = """
-    CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_silence() RETURNS interval
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT interval '{}' $$
-"""
+INTERVAL = re.compile(r"(?<=interval ')[^']+(?=')")
+FUNCTIONS = re.findall(
+    r"CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_(?:silence|keep_order)\(\).+?\$\$.+?\$\$;",
+    schema_text(),
+    re.DOTALL,
+)
+"""Those of the schema that say how long a silence is."""
+
+
+def silence(interval: str) -> str:
+    """What makes every silence as long as that."""
+    return "".join(INTERVAL.sub(interval, function) for function in FUNCTIONS)
+
+
 # Long enough for a test to write within it, on however slow a machine; and one that is over at once.
-LONG_SILENCE, NO_SILENCE = SILENCE.format("2 s"), SILENCE.format("0")
+LONG_SILENCE, NO_SILENCE = silence("2 s"), silence("0")
 STEP = """
     UPDATE bulk_enrichment_jobs SET progress = jsonb_build_object('completed', $2::int) WHERE id = $1
 """
@@ -98,6 +109,8 @@ async def user_id(connection: "Connection") -> UUID:
 
 async def test_both_sides_agree_how_long_a_silence_is(connection: "Connection") -> None:
     """A feed that took it for shorter would look in vain, and one that took it for longer come late."""
+    assert [len(INTERVAL.findall(function)) for function in FUNCTIONS] == [1, 1]
+    assert len({each for function in FUNCTIONS for each in INTERVAL.findall(function)}) == 1
     silence = await connection.fetchval("SELECT extract(epoch FROM bulk_enrichment_jobs_silence())::float")
     assert silence == SILENCE_SECONDS
 
