@@ -5,8 +5,9 @@ It is a plain object with one owner. It reads no clock: time comes in with each 
 
 import heapq
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 from typing import assert_never
 
 from msgspec import Struct as Value
@@ -20,6 +21,8 @@ from progress_service.core.totals import Totals
 
 TOMBSTONE_SECONDS = 60.0
 TOMBSTONES_MAX = 100_000
+
+NO_ESTIMATES: Mapping[str, Estimate] = MappingProxyType({})
 
 
 class Departure(StrEnum):
@@ -96,10 +99,15 @@ class Board:
         share = self._shares.get(user_id)
         return share.totals() if share else Totals()
 
-    def seconds_left(self, user_id: str, now: Instant) -> float | None:
-        """When the last of a user's jobs is done, if each goes on as it does; None while nobody can know."""
+    def seconds_left(
+        self, user_id: str, now: Instant, known: Mapping[str, Estimate] = NO_ESTIMATES
+    ) -> float | None:
+        """When the last of a user's jobs is done, if each goes on as it does; None while nobody can know.
+
+        *known* are estimates that were made of some of their jobs at *now*, which are not made again.
+        """
         share = self._shares.get(user_id)
-        return share.seconds_left(now) if share else None
+        return share.seconds_left(now, known) if share else None
 
     def apply(self, fact: Fact) -> Sequence[Change]:
         """Take in one fact and tell what it changed; nothing when it was not news."""

@@ -1,10 +1,10 @@
 """One user's share of the board: their jobs, the sums over them, and how fast each of them goes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct as Value
 
-from progress_service.core.estimate import Pace, begun, seconds_left
+from progress_service.core.estimate import Estimate, Pace, begun, seconds_left
 from progress_service.core.model import FINISHED, Instant, Job, Status
 from progress_service.core.totals import Tally
 
@@ -47,8 +47,11 @@ class Share(Tally):
         """The one to show where there is room for one: the newest at work, else the newest finished."""
         return max(self.jobs(), key=_prominence)
 
-    def seconds_left(self, now: Instant) -> float | None:
-        """When the last of them is done, if each goes on as it does; None while one waits or is not known."""
+    def seconds_left(self, now: Instant, known: Mapping[str, Estimate]) -> float | None:
+        """When the last of them is done, if each goes on as it does; None while one waits or is not known.
+
+        *known* are estimates that were made of some of them at *now*.
+        """
         if not 0 < self.active <= RUNS_SUMMED_MAX:
             return None
         longest = 0.0
@@ -56,7 +59,10 @@ class Share(Tally):
             job = entry.job
             if job.status in FINISHED:
                 continue
-            left = seconds_left(entry.pace, job, now) if job.status is Status.RUNNING else None
+            if job.status is not Status.RUNNING:
+                return None
+            estimate = known.get(job.id)
+            left = seconds_left(entry.pace, job, now) if estimate is None else estimate.eta_seconds
             if left is None:
                 return None
             longest = max(longest, left)

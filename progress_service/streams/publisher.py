@@ -161,8 +161,9 @@ class Publisher:
     def snapshot_view(self, user_id: str) -> SnapshotView:
         """Everything of a user, as a value."""
         now = self._beat.clock()
-        jobs = [self._job_view(job, now) for job in self.board.view(user_id)]
-        return SnapshotView(jobs, self._totals_view(user_id, now), self.feed_state, self._wall_clock())
+        made: dict[str, Estimate] = {}
+        jobs = [self._job_view(job, now, made) for job in self.board.view(user_id)]
+        return SnapshotView(jobs, self._totals_view(user_id, now, made), self.feed_state, self._wall_clock())
 
     async def snapshot_json(self, user_id: str) -> bytes:
         """Everything of a user, as a JSON object."""
@@ -172,9 +173,9 @@ class Publisher:
         """How fast a job is, how long it still takes and whether it hangs."""
         return self._believed(self.board.estimate(job_id, self._beat.clock()))
 
-    def _job_view(self, job: Job, now: Instant) -> JobView:
+    def _job_view(self, job: Job, now: Instant, made: dict[str, Estimate]) -> JobView:
         """What is told of a job; that it hangs from some later instant on will be told then."""
-        estimate = self.board.estimate(job.id, now)
+        estimate = made[job.id] = self.board.estimate(job.id, now)
         believed = self._believed(estimate)
         if believed is estimate:
             self._vigil.keep(job.id, estimate.stalls_at, now)
@@ -188,12 +189,16 @@ class Publisher:
         is_deaf = self.feed_state is FeedState.LOST
         return replace(estimate, stalled=False) if estimate.stalled and is_deaf else estimate
 
-    def _totals_view(self, user_id: str, now: Instant) -> TotalsView:
-        return totals_view(self.board.totals(user_id), self.board.seconds_left(user_id, now))
+    def _totals_view(self, user_id: str, now: Instant, made: Mapping[str, Estimate]) -> TotalsView:
+        """The sums of a user's jobs, of which these estimates were *made* just now."""
+        return totals_view(self.board.totals(user_id), self.board.seconds_left(user_id, now, made))
 
     def _compact_view(self, user_id: str, now: Instant) -> CompactView:
-        job, totals = self.board.latest(user_id), self._totals_view(user_id, now)
-        return CompactView(self._job_view(job, now) if job else None, totals.active, totals)
+        made: dict[str, Estimate] = {}
+        job = self.board.latest(user_id)
+        job_view = self._job_view(job, now, made) if job else None
+        totals = self._totals_view(user_id, now, made)
+        return CompactView(job_view, totals.active, totals)
 
     def _tell_of_stall(self, job: Job, now: Instant) -> None:
         if self.feed_state is FeedState.LOST:
@@ -285,13 +290,15 @@ class Publisher:
     def _frame(self, user_id: str, view: View, pending: Mapping[str, _Pending], now: Instant) -> bytes:
         if view is View.COMPACT:
             return frames.compact_event(self._compact_view(user_id, now), self._event_id())
-        events = []
+        events: list[bytes] = []
+        made: dict[str, Estimate] = {}
         for job_id, news in pending.items():
             if news.job is not None:
-                events.append(frames.job_event(self._job_view(news.job, now)))
+                events.append(frames.job_event(self._job_view(news.job, now, made)))
             if news.departure is not None:
                 events.append(frames.removed_event(job_id, news.departure))
-        return frames.flush([*events, frames.totals_event(self._totals_view(user_id, now), self._event_id())])
+        events.append(frames.totals_event(self._totals_view(user_id, now, made), self._event_id()))
+        return frames.flush(events)
 
     def _event_id(self) -> str:
         return f"{self._epoch}-{self._version}"
