@@ -1,11 +1,18 @@
 """The bounded box between PostgreSQL's notifications and the feed."""
 
 import asyncio
+from itertools import accumulate
 
 import anyio
 import pytest
 
-from progress_service.feeds.intake import GATHER_SECONDS, Intake, IntakeClosedError, IntakeOverflowError
+from progress_service.feeds.intake import (
+    GATHER_SECONDS_EACH,
+    GATHER_SECONDS_MAX,
+    Intake,
+    IntakeClosedError,
+    IntakeOverflowError,
+)
 from tests.sim.virtual_time import VirtualLoop
 
 pytestmark = pytest.mark.anyio
@@ -66,24 +73,34 @@ async def test_a_closed_one_says_so_even_to_those_who_wait() -> None:
 
 
 def test_what_comes_in_quick_succession_is_taken_together() -> None:
-    """A turn for each would cost more than it brings; and who comes after a quiet time waits for nothing."""
+    """A turn for each would cost more than it brings; and who comes after a quiet time waits for nothing.
+
+    How much is gathered goes with how much there is, up to a limit.
+    """
 
     async def taken() -> list[tuple[float, list[str]]]:
         intake = Intake(10)
         turns: list[tuple[float, list[str]]] = []
         loop = asyncio.get_running_loop()
         start = loop.time()
-        for at, payload in ((1.0, "a"), (1.001, "b"), (1.002, "c"), (2.0, "d")):
-            loop.call_at(start + at, intake.put, payload)
-        while len(turns) < 3:
+
+        def put(letters: str) -> None:
+            for letter in letters:
+                intake.put(letter)
+
+        arrivals = ((1.0, "a"), (1.0005, "b"), (1.001, "c"), (1.002, "defghi"), (1.005, "j"), (2.0, "k"))
+        for at, letters in arrivals:
+            loop.call_at(start + at, put, letters)
+        while len(turns) < 5:
             payloads = await intake.take(LONG_SECONDS)
             turns.append((loop.time() - start, payloads))
         return turns
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         turns = runner.run(taken())
-    assert [payloads for _, payloads in turns] == [["a"], ["b", "c"], ["d"]]
-    assert [at for at, _ in turns] == pytest.approx([1.0, 1.0 + GATHER_SECONDS, 2.0])
+    assert ["".join(payloads) for _, payloads in turns] == ["a", "bc", "defghi", "j", "k"]
+    ats = [*accumulate([1.0, GATHER_SECONDS_EACH, 2 * GATHER_SECONDS_EACH, GATHER_SECONDS_MAX]), 2.0]
+    assert [at for at, _ in turns] == pytest.approx(ats)
 
 
 def test_a_wait_in_vain_is_no_taking() -> None:

@@ -6,9 +6,10 @@ from math import inf
 
 from progress_service.alarm import Alarm
 
-GATHER_SECONDS = 0.004
-"""How long after a taking the next one waits at least, so that what comes in quick succession costs one
-turn and not many. What comes after a quiet time waits for nothing."""
+GATHER_SECONDS_EACH, GATHER_SECONDS_MAX = 0.0015, 0.004
+"""How long after a taking the next one waits at least, for each payload that was taken, and at most. So what
+comes in quick succession costs one turn and not many; what comes after a quiet time waits for nothing; and
+the busier it gets, the more is gathered."""
 
 
 class IntakeOverflowError(Exception):
@@ -28,7 +29,7 @@ class Intake:
         self._has_overflowed = False
         self._closed_because: str | None = None
         self._arrival = Alarm()
-        self._taken_at = -inf
+        self._next_at = -inf
 
     def put(self, payload: str) -> None:
         """Take in one payload. Never suspends and never fails."""
@@ -51,7 +52,7 @@ class Intake:
     async def take(self, within_seconds: float) -> list[str]:
         """All that has arrived, waiting up to *within_seconds* for the first; empty when nothing came.
 
-        Of what comes sooner after the last taking than `GATHER_SECONDS`, the rest of that time is waited for.
+        Too soon after the last taking, the rest of its gathering time is waited for.
 
         Raises:
             IntakeOverflowError: Something had to be dropped.
@@ -61,9 +62,9 @@ class Intake:
             await self._arrival.sleep(within_seconds)
         if self._payloads:
             clock = asyncio.get_running_loop().time
-            if (gathering := self._taken_at + GATHER_SECONDS - clock()) > 0:
+            if (gathering := self._next_at - clock()) > 0:
                 await asyncio.sleep(gathering)
-            self._taken_at = clock()
+            self._next_at = clock() + min(GATHER_SECONDS_MAX, GATHER_SECONDS_EACH * len(self._payloads))
         if self._closed_because is not None:
             raise IntakeClosedError(self._closed_because)
         if self._has_overflowed:

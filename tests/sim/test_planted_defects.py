@@ -209,9 +209,5 @@ def test_a_publisher_that_keeps_what_it_gathered_for_those_who_left(plant: Any) 
 
 def test_a_publisher_that_takes_deafness_for_silence(plant: Any) -> None:
     """While nothing is heard of any job, all of them would be said to hang."""
-
-    def estimate(self: publisher.Publisher, job_id: str, now: Instant) -> Any:
-        return self.board.estimate(job_id, now)
-
-    plant(publisher.Publisher, "_estimate", estimate)
+    plant(publisher.Publisher, "_believed", lambda _, estimate: estimate)
     assert first_failure().fault.law == "deafness"
