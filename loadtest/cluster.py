@@ -24,14 +24,14 @@ from statistics import median
 from loadtest.clockwork import Done, Orders
 from loadtest.contest import Contestant, Serving, take_turns
 from loadtest.crowd import Crowd
-from loadtest.figures import Figure, figure
+from loadtest.figures import Figure, Line, Plot, figure
 from loadtest.live import live
 from loadtest.orders import order, working
 from loadtest.parts import Nats, nats, relay, service
 from loadtest.peers import usage
 from loadtest.process import allow_files
 from loadtest.reader import WrongAnswerError
-from loadtest.report import Line, Plot, options, parsed, publish
+from loadtest.report import options, parsed, publish
 from loadtest.scene import People, job_id, populate, world
 from loadtest.traffic import Load, Run, have_reported, quantile, report, run
 from progress_service.jobs.schema import schema_text

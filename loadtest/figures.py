@@ -1,4 +1,4 @@
-"""What was measured, each figure beside its goal, and the machine that it was measured on."""
+"""What was measured: figures, each beside its goal, and curves; and the machine that it was measured on."""
 
 import os
 import platform
@@ -52,6 +52,28 @@ class Figure:
     def as_json(self) -> dict[str, Any]:
         """All of it, for machines."""
         return asdict(self) | {"is_met": self.is_met}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a plot, through points of x and y."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """One picture of several lines. `limit` is drawn as a goal that y must not exceed."""
+
+    name: str
+    title: str
+    x: str
+    y: str
+    lines: Sequence[Line]
+    is_log_x: bool = False
+    is_log_y: bool = False
+    limit: float | None = None
 
 
 def figure(

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from loadtest.contest import Contestant, add_options, take_turns, taking_part
-from loadtest.figures import Figure, figure
+from loadtest.figures import Figure, Line, Plot, figure
 from loadtest.live import Live, live
 from loadtest.process import allow_files
-from loadtest.report import Line, Plot, options, parsed, publish
+from loadtest.report import options, parsed, publish
 from loadtest.scene import People, World, world
 from loadtest.traffic import Load, Run, quantile, run
 

@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from loadtest.figures import Figure, figure
+from loadtest.figures import Figure, Line, Plot, figure
 from loadtest.havoc import Service
 from loadtest.live import Live, live
 from loadtest.parts import SETTINGS, nats, program, relay, started
 from loadtest.postgres import connected
 from loadtest.process import allow_files
 from loadtest.reader import WrongAnswerError
-from loadtest.report import Line, Plot, options, parsed, publish
+from loadtest.report import options, parsed, publish
 from loadtest.scene import People, job_id, person_id, populate, token, world
 from loadtest.witness import Browser
 from progress_service.jobs.schema import schema_text

@@ -20,14 +20,14 @@ import msgspec
 
 from loadtest.contest import OURS, Contestant, add_options, taking_part
 from loadtest.crowd import Crowd
-from loadtest.figures import Figure, figure
+from loadtest.figures import Figure, Line, Plot, figure
 from loadtest.live import Live, live
 from loadtest.lives import Done, Orders
 from loadtest.orders import Worker, order, working
 from loadtest.peers import usage
 from loadtest.process import allow_files
 from loadtest.reader import WrongAnswerError
-from loadtest.report import Line, Plot, options, parsed, publish
+from loadtest.report import options, parsed, publish
 from loadtest.scene import People, files, job_id, job_number, populate, world
 
 SLOPE_BYTES_MAX = 4 << 20

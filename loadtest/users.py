@@ -17,10 +17,10 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 
 from loadtest.contest import OURS, add_options, take_turns, taking_part
-from loadtest.figures import Figure, figure
+from loadtest.figures import Figure, Line, Plot, figure
 from loadtest.live import live
 from loadtest.process import allow_files
-from loadtest.report import Line, Plot, options, parsed, publish
+from loadtest.report import options, parsed, publish
 from loadtest.scene import People, world
 from loadtest.traffic import Load, Run, quantile, run
 
