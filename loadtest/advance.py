@@ -12,17 +12,21 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import anyio
-import asyncpg
 
 from loadtest.figures import Figure, figure
 from loadtest.live import live
+from loadtest.postgres import connected
 from loadtest.report import options, parsed, publish
 from progress_service.embedded import embedded_postgres
 from progress_service.jobs.reporter import Job
 from progress_service.jobs.schema import apply_schema, schema_text
+
+if TYPE_CHECKING:
+    from loadtest.postgres import Connection
 
 NANOSECONDS_MAX = 2_000
 UPDATES_PER_SECOND_MAX = 4
@@ -96,16 +100,13 @@ def _figures(runs: Sequence[Run], calls: int) -> Iterator[Figure]:
 
 async def _runs(dsn: str, calls: int, runs: int) -> list[Run]:
     await apply_schema(dsn, schema_text())
-    connection = await asyncpg.connect(dsn)
-    try:
+    async with connected(dsn) as connection:
         await connection.execute(COUNT_UPDATES)
         user_id: UUID = await connection.fetchval("INSERT INTO users DEFAULT VALUES RETURNING id")
         return [await _run(dsn, user_id, connection, calls) for _ in range(runs)]
-    finally:
-        await connection.close()
 
 
-async def _run(dsn: str, user_id: UUID, connection: "asyncpg.Connection[asyncpg.Record]", calls: int) -> Run:
+async def _run(dsn: str, user_id: UUID, connection: "Connection", calls: int) -> Run:
     began = time.perf_counter()
     for _ in range(calls):
         pass

@@ -6,8 +6,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -278,3 +278,14 @@ class Relay(Child):
 
     def _said(self) -> str:
         return self.log.read_text(encoding="utf-8") if self.log.exists() else ""
+
+
+@asynccontextmanager
+async def killed_at_last(children: Sequence[Child]) -> AsyncIterator[None]:
+    """Whoever of these runs when this is left, for whatever reason, is killed."""
+    try:
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            for child in children:
+                await child.kill()

@@ -13,7 +13,7 @@ import anyio
 import asyncpg
 
 if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
+    from loadtest.postgres import Connection
 
 PAUSE_SECONDS = 0.05
 STATEMENT_SECONDS_MAX = 2.0

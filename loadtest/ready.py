@@ -32,7 +32,7 @@ from progress_service.service import opened
 from progress_service.settings import Settings
 
 if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
+    from loadtest.postgres import Connection
 
 SECRET = "only good for measuring, and as long as a secret has to be"
 AT_ONCE = 6

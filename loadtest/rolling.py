@@ -15,8 +15,8 @@ import tempfile
 import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from loadtest.figures import Figure, Line, Plot, figure
-from loadtest.havoc import Service
+from loadtest.havoc import Service, killed_at_last
 from loadtest.live import Live, live
 from loadtest.parts import SETTINGS, nats, program, relay, started
 from loadtest.postgres import connected
@@ -212,7 +212,13 @@ async def _run(dsn: str, edges: Sequence[Service], browsers: Sequence[Browser], 
     """Restart every edge while jobs run and end, and see who has missed what."""
     now.step(f"{len(browsers):,} come")
     restarts, done = [], anyio.Event()
-    async with _started(edges), connected(dsn) as connection, anyio.create_task_group() as tasks:
+    async with (
+        killed_at_last(edges),
+        connected(dsn) as connection,
+        anyio.create_task_group() as tasks,
+    ):
+        for edge in edges:
+            await edge.start()
         for browser in browsers:
             tasks.start_soon(browser.run)
         await _until(lambda: all(browser.is_open for browser in browsers), "some do not get a stream")
@@ -230,18 +236,6 @@ async def _run(dsn: str, edges: Sequence[Service], browsers: Sequence[Browser], 
         raise WrongAnswerError(f"{len(faults)} times somebody was told what must not be: {faults[0]}")
     lost = [text for person, browser in enumerate(browsers) for text in browser.missed(jobs.ended[person])]
     return Run(restarts, jobs.count, lost, sum(browser.refused for browser in browsers))
-
-
-@asynccontextmanager
-async def _started(edges: Sequence[Service]) -> AsyncIterator[None]:
-    try:
-        for edge in edges:
-            await edge.start()
-        yield
-    finally:
-        with anyio.CancelScope(shield=True):
-            for edge in edges:
-                await edge.kill()
 
 
 async def _restarted(edge: Service, browsers: Sequence[Browser]) -> Restart:

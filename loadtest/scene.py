@@ -11,20 +11,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
-import asyncpg
 import jwt
 import psutil
 
 from loadtest.clockwork import TOTAL
+from loadtest.postgres import connected
 from loadtest.served import SECRET
 from progress_service.embedded import embedded_postgres
 from progress_service.jobs.schema import apply_schema
-
-if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
 
 TOKEN_SECONDS = 12 * 3_600
 SETTINGS = {"max_connections": "100"}
@@ -124,22 +120,20 @@ def populate(dsn: str, people: People) -> None:
 
 
 async def _made(dsn: str, name: str, address: str, sql: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    await connection.execute(f'CREATE DATABASE "{name}"')
-    await connection.close()
+    async with connected(dsn) as connection:
+        await connection.execute(f'CREATE DATABASE "{name}"')
     await apply_schema(address, sql)
 
 
 async def _populated(dsn: str, people: People) -> None:
-    connection = await asyncpg.connect(dsn)
     jobs = people.jobs
     owners = [person_id(people.owner(job)) for job in jobs]
-    await connection.execute("TRUNCATE users, bulk_enrichment_jobs")
-    await connection.execute(NEW_PEOPLE, [person_id(number) for number in range(people.count)])
-    await connection.execute(NEW_JOBS, jobs, owners, TOTAL)
-    await connection.execute("VACUUM ANALYZE bulk_enrichment_jobs")
-    await connection.execute("CHECKPOINT")
-    await connection.close()
+    async with connected(dsn) as connection:
+        await connection.execute("TRUNCATE users, bulk_enrichment_jobs")
+        await connection.execute(NEW_PEOPLE, [person_id(number) for number in range(people.count)])
+        await connection.execute(NEW_JOBS, jobs, owners, TOTAL)
+        await connection.execute("VACUUM ANALYZE bulk_enrichment_jobs")
+        await connection.execute("CHECKPOINT")
 
 
 def files(pids: Sequence[int]) -> int:

@@ -25,21 +25,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import anyio
-import asyncpg
 
 from loadtest.figures import Figure, figure
 from loadtest.hearing import ROW_CHANNEL
 from loadtest.live import live
+from loadtest.postgres import connected
 from loadtest.report import options, parsed, publish
 from progress_service.embedded import embedded_postgres
 from progress_service.embedded.server import programs_folder
 from progress_service.jobs.schema import apply_schema, schema_text
-
-if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
 
 KINDS = ("bare", "row", "rules", "notify", "wal")
 CONNECTIONS = {"max_connections": "100"}
@@ -155,9 +152,8 @@ def _figures(
 
 async def _prepared(dsn: str, kind: str) -> str:
     """A database of its own, with the table of that kind; returns its address."""
-    connection = await asyncpg.connect(dsn)
-    await connection.execute(f"CREATE DATABASE {kind}_table")
-    await connection.close()
+    async with connected(dsn) as connection:
+        await connection.execute(f"CREATE DATABASE {kind}_table")
     address = re.sub(r"/[^/?]*(?=\?)", f"/{kind}_table", dsn, count=1)
     feed: Literal["notify", "wal"] = "notify" if kind == "notify" else "wal"
     sql = {"bare": BARE, "row": BARE + ROW}.get(kind) or schema_text(feed)
@@ -181,18 +177,15 @@ def _run(dsn: str, kind: str, writers: int, seconds: int) -> Run:
 
 async def _fresh(dsn: str, jobs: int) -> None:
     """New rows only, and nothing left to be done for those before."""
-    connection = await asyncpg.connect(dsn)
-    await connection.execute("TRUNCATE bulk_enrichment_jobs")
-    await connection.execute(NEW_JOBS, await connection.fetchval(NEW_USER), jobs)
-    await connection.execute("CHECKPOINT")
-    await connection.close()
+    async with connected(dsn) as connection:
+        await connection.execute("TRUNCATE bulk_enrichment_jobs")
+        await connection.execute(NEW_JOBS, await connection.fetchval(NEW_USER), jobs)
+        await connection.execute("CHECKPOINT")
 
 
 async def _completed(dsn: str) -> dict[str, int]:
-    connection = await asyncpg.connect(dsn)
-    rows = await connection.fetch(COMPLETED)
-    await connection.close()
-    return {row[0]: row[1] for row in rows}
+    async with connected(dsn) as connection:
+        return {row[0]: row[1] for row in await connection.fetch(COMPLETED)}
 
 
 def _written(dsn: str, writers: int, seconds: int) -> tuple[int, float]:
