@@ -16,11 +16,11 @@ from pathlib import Path
 
 import anyio
 
+from loadtest.access import SECRET
 from loadtest.figures import Figure
 from loadtest.havoc import Service, Way, killed_at_last, to_postgres
 from loadtest.report import parsed
 from loadtest.trial import (
-    SECRET,
     SEEN_SECONDS_MAX,
     Faults,
     Trial,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from loadtest.contest import Serving
 from loadtest.reader import CHUNK_BYTES, CHUNKED, HEAD_END, OK, Silence, WrongAnswerError, dechunked
+from loadtest.scene import person_id
 
 EVENT_END = re.compile(rb"\r?\n\r?\n")
 RESET = struct.pack("ii", 1, 0)
@@ -90,7 +91,7 @@ class Connections(ABC):
             Silence: Nothing comes for a minute.
         """
         left, limit = deque(persons), self.retries + TRIES_MAX * len(persons)
-        requests = {person: self._request(person) for person in persons}
+        requests = {person: self._request(person_id(person)) for person in persons}
         opened, awaited = 0, len(persons)
         while opened < awaited:
             while len(self._opening) < at_once and left:

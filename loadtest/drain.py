@@ -11,12 +11,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from loadtest.access import stream_request
 from loadtest.ends import Endings
 from loadtest.figures import Figure, figure
 from loadtest.live import live
 from loadtest.process import allow_files, cores, pin, served
-from loadtest.reader import WrongAnswerError, stream_request
+from loadtest.reader import WrongAnswerError
 from loadtest.report import options, parsed, publish
+from loadtest.served import USER_ID
 
 EXIT_SECONDS_MAX = 10
 
@@ -70,7 +72,7 @@ def _run(streams: int, seconds: float, core: Sequence[int]) -> Run:
     settings = {"PROGRESS_DRAIN_SECONDS": str(seconds)}
     with (
         served("ours", core, settings) as server,
-        closing(Endings(server.port, stream_request())) as endings,
+        closing(Endings(server.port, stream_request(USER_ID))) as endings,
     ):
         endings.open(streams)
         began = time.monotonic()

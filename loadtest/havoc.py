@@ -17,6 +17,7 @@ import anyio.to_thread
 import psutil
 from anyio.abc import ByteStream, SocketAttribute, SocketStream, TaskStatus
 
+from loadtest.access import get
 from progress_service.embedded import embedded_postgres
 
 START_SECONDS_MAX = 60.0
@@ -246,7 +247,7 @@ class Service(Child):
         except OSError:
             return False
         try:
-            writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            writer.write(get("/readyz", "Connection: close"))
             return (await reader.read(CHUNK_BYTES)).startswith(b"HTTP/1.1 200 ")
         except OSError:
             return False

@@ -19,15 +19,14 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import anyio
-import jwt
 
+from loadtest.access import token
 from loadtest.figures import Figure, figure
 from loadtest.live import live
 from loadtest.page import Page
 from loadtest.postgres import connected
 from loadtest.process import served
 from loadtest.report import options, parsed, publish
-from loadtest.served import SECRET
 from progress_service.core.board import Board
 from progress_service.core.events import JobReported, SnapshotTaken
 from progress_service.core.model import Instant, Job, Progress, Status
@@ -134,8 +133,7 @@ async def _require_all_told(dsn: str, port: int, users: Sequence[UUID]) -> None:
         for user_id in users:
             ((active, total, completed),) = await connection.fetch(SUMS, user_id)
             job_ids = [row[0] for row in await connection.fetch(OWNED, user_id)]
-            token = jwt.encode({"sub": str(user_id), "exp": time.time() + 600}, SECRET)
-            async with Page.opened(port, token) as page:
+            async with Page.opened(port, token(user_id)) as page:
                 sums = f'"active":{active},"total":{total},"completed":{completed},'
                 if not await page.begins_with(sums) or not all(map(page.tells, job_ids)):
                     raise WrongAnswerError(f"somebody who has {active} jobs was told something else")

@@ -16,11 +16,11 @@ from pathlib import Path
 import anyio
 from anyio.abc import TaskGroup
 
+from loadtest.access import SECRET
 from loadtest.figures import Figure
 from loadtest.havoc import Relay, Service, Way, killed_at_last
 from loadtest.report import parsed
 from loadtest.trial import (
-    SECRET,
     Faults,
     Trial,
     break_and_publish,

@@ -13,17 +13,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import IO
 
 import httpx
 import msgspec
 
-from loadtest.contest import PATH, Serving
+from loadtest.access import SECRET, stream_request
+from loadtest.contest import Serving
 from loadtest.reader import OURS as OUR_LOOK
-from loadtest.scene import stream_request
-from loadtest.served import SECRET
 from tests.cluster import free_port
 
 SERVICE = (sys.executable, "-m", "progress_service")
@@ -140,7 +138,7 @@ def service(dsn: str, feed: str, workers: int = 1) -> Iterator[Serving]:
         return is_ready(port) and (workers == 1 or said.count(FEED_SAYS) >= workers)
 
     with started(command, is_up, environment) as pid:
-        yield Serving(port, [pid], partial(stream_request, PATH), OUR_LOOK)
+        yield Serving(port, [pid], stream_request, OUR_LOOK)
 
 
 def is_ready(port: int) -> bool:

@@ -14,10 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-import jwt
-
-from loadtest.served import SECRET, USER_ID
-
 CHUNK_BYTES = 1 << 16
 WAIT_SECONDS_MAX = 60.0
 SPANS_MAX = 10_000
@@ -179,13 +175,6 @@ class Reader:
                 self._spans.clear()
             self._spans[chunk] = span
         return span
-
-
-def stream_request(user_id: str = USER_ID) -> bytes:
-    """The whole request that opens a user's stream."""
-    token = jwt.encode({"sub": user_id, "exp": time.time() + 3_600}, SECRET)
-    lines = ["GET /v1/stream HTTP/1.1", "Host: localhost", f"Authorization: Bearer {token}", "", ""]
-    return "\r\n".join(lines).encode()
 
 
 def dechunked(text: bytes) -> tuple[bytes, bytes]:

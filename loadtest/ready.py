@@ -19,8 +19,8 @@ from uuid import UUID, uuid4
 
 import anyio
 import asyncpg
-import jwt
 
+from loadtest.access import SECRET, token
 from loadtest.figures import Figure, figure
 from loadtest.live import live
 from loadtest.page import Page, Probe
@@ -34,7 +34,6 @@ from progress_service.settings import Settings
 if TYPE_CHECKING:
     from loadtest.postgres import Connection
 
-SECRET = "only good for measuring, and as long as a secret has to be"
 AT_ONCE = 6
 READY_SECONDS_MAX = 30.0
 SEEN_SECONDS_MAX = 5.0
@@ -129,12 +128,11 @@ async def _try_once(dsn: str, writers: "tuple[Connection, Connection]", tally: T
     """Start a service and see what its stream tells; False if it was ready before all was prepared."""
     _, writer = writers
     user_id: UUID = await writer.fetchval(NEW_USER)
-    token = jwt.encode({"sub": str(user_id), "exp": time.time() + 600}, SECRET)
     settings = Settings(_env_file=None, jwt_secret=SECRET)
     with listening_socket("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         # They wait in the listening socket's queue, and are the first that the server answers.
-        async with Page.opened(port, token) as page, Probe.opened(port) as probe:
+        async with Page.opened(port, token(user_id)) as page, Probe.opened(port) as probe:
             async with opened(settings, dsn) as service, anyio.create_task_group() as tasks:
                 server = service.server(on_start=lambda: None)
                 tasks.start_soon(server.serve, [listener])

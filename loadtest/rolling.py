@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from loadtest.access import token
 from loadtest.figures import Figure, Line, Plot, figure
 from loadtest.havoc import Service, killed_at_last
 from loadtest.live import Live, live
@@ -31,7 +32,7 @@ from loadtest.postgres import connected
 from loadtest.process import allow_files
 from loadtest.reader import WrongAnswerError
 from loadtest.report import options, parsed, publish
-from loadtest.scene import People, job_id, person_id, populate, token, world
+from loadtest.scene import People, job_id, person_id, populate, world
 from loadtest.witness import Browser
 from progress_service.jobs.schema import schema_text
 from tests.cluster import free_port
@@ -171,7 +172,9 @@ def main(arguments: Sequence[str]) -> int:
         settings = {"PROGRESS_FEED": between.address, "PROGRESS_DRAIN_SECONDS": str(asked.drain)}
         environment = {**SETTINGS, **settings, "DATABASE_URL": dsn}
         edges = [Service(each, environment, Path(folder) / f"{each}.log") for each in ports]
-        browsers = [Browser(_label(person), token(person), [port]) for person in range(asked.streams)]
+        browsers = [
+            Browser(_label(person), token(person_id(person)), [port]) for person in range(asked.streams)
+        ]
         jobs = Jobs(asked.streams, asked.rate, asked.at_work)
         with relay(dsn, between.address, "notify", PROGRESS_LINGER_SECONDS=str(asked.linger)):
             run = anyio.run(_run, dsn, edges, browsers, jobs, now, backend_options={"use_uvloop": True})

@@ -6,23 +6,19 @@ to be.
 
 import re
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
-import jwt
 import psutil
 
 from loadtest.clockwork import TOTAL
 from loadtest.postgres import connected
-from loadtest.served import SECRET
 from progress_service.embedded import embedded_postgres
 from progress_service.jobs.schema import apply_schema
 
-TOKEN_SECONDS = 12 * 3_600
 SETTINGS = {"max_connections": "100"}
 NEW_PEOPLE = "INSERT INTO users (id) SELECT unnest($1::uuid[])"
 NEW_JOBS = """
@@ -69,17 +65,6 @@ def job_number(job: str) -> int:
     """The number of the job with that id, and -1 for an id that is none of ours."""
     number = int(job[24:]) if job[24:].isdecimal() else -1
     return number if job == job_id(number) else -1
-
-
-def token(person: int) -> str:
-    """That person's access token."""
-    return jwt.encode({"sub": person_id(person), "exp": time.time() + TOKEN_SECONDS}, SECRET)
-
-
-def stream_request(path: str, person: int) -> bytes:
-    """The whole request that opens that person's stream."""
-    lines = [f"GET {path} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {token(person)}", "", ""]
-    return "\r\n".join(lines).encode()
 
 
 class World:

@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 import anyio
 import psutil
 
+from loadtest.access import SECRET
 from progress_service.core.events import FeedState, JobReported
 from progress_service.core.model import Job, Progress, Status
 from progress_service.feeds.feed import Accept
@@ -31,7 +32,6 @@ from progress_service.server import Server, collect_less_often, listening_socket
 from progress_service.service import Service, monotonic_clock, opened
 from progress_service.settings import Settings
 
-SECRET = "only good for measuring, and as long as a secret has to be"
 USER_ID = "00000000-0000-4000-8000-000000000001"
 JOBS = 8
 """How many jobs the changes go around: as many can be told together, and none of them in place of another."""

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import anyio
-import jwt
 from anyio.abc import TaskGroup
 from rich.console import Console
 
+from loadtest.access import token
 from loadtest.figures import Figure, figure
 from loadtest.havoc import Database
 from loadtest.ledger import Ledger, StuckError
@@ -31,7 +31,6 @@ from loadtest.report import options, publish
 from loadtest.witness import Browser, at_work
 from progress_service.jobs.schema import apply_schema, schema_text
 
-SECRET = "only good for measuring, and as long as a secret has to be"
 # What is committed must survive that processes are killed; the machine itself stays up.
 SETTINGS = {"fsync": "off", "max_connections": "200"}
 SEEN_SECONDS_MAX = 30.0
@@ -186,18 +185,13 @@ async def written_to(
             await database.stop()
 
 
-def token(ledger: Ledger) -> str:
-    """An access token of that worker's user."""
-    return jwt.encode({"sub": str(ledger.user_id), "exp": time.time() + 86_400}, SECRET)
-
-
 def watchers(
     ledgers: Sequence[Ledger], browsers: int, ports: Sequence[int]
 ) -> Mapping[Ledger, Sequence[Browser]]:
     """Ten browsers of each worker's user, or fewer if there are to be fewer in all, which go to *ports*."""
     return {
         ledger: [
-            Browser(ledger.owner, token(ledger), [*ports[n % len(ports) :], *ports[: n % len(ports)]])
+            Browser(ledger.owner, token(ledger.user_id), [*ports[n % len(ports) :], *ports[: n % len(ports)]])
             for n in range(min(BROWSERS_OF_A_USER, browsers))
         ]
         for ledger in ledgers

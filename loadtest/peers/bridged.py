@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from loadtest.peers.peer import PROGRAMS, Running
-from loadtest.peers.piped import get, piped, stop
+from loadtest.peers.piped import event_stream, piped, stop
 from loadtest.process import pinned
 from loadtest.reader import Look
 
@@ -59,7 +59,7 @@ class Bridged(Running):
 
     def request(self, user_id: str) -> bytes:
         """The whole request that opens a stream of that user."""
-        return get(self._way.stream(user_id))
+        return event_stream(self._way.stream(user_id))
 
     def publish(self, user_id: str, jobs: Sequence[bytes]) -> None:
         """Have each stream of that user told each of *jobs*; the answers are not waited for, as with ours.

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import jwt
 
+from loadtest.access import SECRET
 from loadtest.peers.bridged import Way, bridged
 from loadtest.peers.peer import InstallError, Peer, Running, cache_folder, carry_out
 from loadtest.reader import Look
 
 MODULE = "github.com/centrifugal/centrifugo/v6"
 VERSION = "v6.9.1"
-SECRET = "only good for measuring, and as long as a secret has to be"
 TOKEN_SECONDS = 3_600
 
 
