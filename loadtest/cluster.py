@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 
+from loadtest.answers import WrongAnswerError
 from loadtest.clockwork import Done, Orders
 from loadtest.contest import Contestant, Serving, take_turns
 from loadtest.crowd import Crowd
@@ -30,7 +31,6 @@ from loadtest.orders import order, working
 from loadtest.parts import Nats, nats, relay, service
 from loadtest.peers import usage
 from loadtest.process import allow_files
-from loadtest.reader import WrongAnswerError
 from loadtest.report import options, parsed, publish
 from loadtest.scene import People, job_id, populate, world
 from loadtest.traffic import Load, Run, have_reported, quantile, report, run

@@ -12,8 +12,9 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 
+from loadtest.answers import Silence, WrongAnswerError
 from loadtest.contest import Serving
-from loadtest.reader import CHUNK_BYTES, CHUNKED, HEAD_END, OK, Silence, WrongAnswerError, dechunked
+from loadtest.reader import CHUNK_BYTES, CHUNKED, HEAD_END, OK, dechunked
 from loadtest.scene import person_id
 
 EVENT_END = re.compile(rb"\r?\n\r?\n")

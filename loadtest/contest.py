@@ -8,11 +8,12 @@ from functools import partial
 from typing import TypeVar
 
 from loadtest.access import stream_request
+from loadtest.answers import Silence, WrongAnswerError
 from loadtest.live import Live
 from loadtest.peers import Peer, peers
 from loadtest.process import served
 from loadtest.reader import OURS as OUR_LOOK
-from loadtest.reader import Look, Silence, WrongAnswerError
+from loadtest.reader import Look
 from loadtest.writers import BARE, ROW
 from progress_service.jobs.schema import schema_text
 

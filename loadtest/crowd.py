@@ -8,9 +8,9 @@ import re
 from array import array
 from collections.abc import Mapping
 
+from loadtest.answers import WrongAnswerError
 from loadtest.connections import Connections, Stream
 from loadtest.contest import Serving
-from loadtest.reader import WrongAnswerError
 from loadtest.scene import People
 from loadtest.told import Counted, Told, told
 

@@ -12,11 +12,11 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from loadtest.access import stream_request
+from loadtest.answers import WrongAnswerError
 from loadtest.ends import Endings
 from loadtest.figures import Figure, figure
 from loadtest.live import live
 from loadtest.process import allow_files, cores, pin, served
-from loadtest.reader import WrongAnswerError
 from loadtest.report import options, parsed, publish
 from loadtest.served import USER_ID
 

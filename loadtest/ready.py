@@ -8,12 +8,10 @@ to come out of the stream. Meanwhile another user's row is written as fast as it
 """
 
 import argparse
-import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -25,8 +23,8 @@ from loadtest.figures import Figure, figure
 from loadtest.live import live
 from loadtest.page import Page, Probe
 from loadtest.report import options, parsed, publish
-from progress_service.embedded import embedded_postgres
-from progress_service.jobs.schema import apply_schema, schema_text
+from loadtest.scene import world
+from progress_service.jobs.schema import schema_text
 from progress_service.server import listening_socket
 from progress_service.service import opened
 from progress_service.settings import Settings
@@ -72,9 +70,9 @@ def main(arguments: Sequence[str]) -> int:
     tally = Tally(asked.times)
     with (
         live("ready", 1) as now,
-        tempfile.TemporaryDirectory(prefix="ready-") as folder,
-        embedded_postgres(Path(folder), settings=HASTY) as dsn,
+        world(**HASTY) as there,
     ):
+        dsn = there.database("ready", schema_text())
         now.step(f"{asked.times:,} services start")
         anyio.run(_try_all, dsn, tally, asked.at_once, backend_options={"use_uvloop": True})
     publish(f"A write right after /readyz, {asked.times:,} times", _figures(tally), asked)
@@ -108,7 +106,6 @@ def _figures(tally: Tally) -> list[Figure]:
 
 
 async def _try_all(dsn: str, tally: Tally, at_once: int) -> None:
-    await apply_schema(dsn, schema_text())
     async with anyio.create_task_group() as noise:
         noise.start_soon(_make_noise, dsn)
         async with anyio.create_task_group() as tries:

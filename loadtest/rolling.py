@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING
 import anyio
 
 from loadtest.access import token
+from loadtest.answers import WrongAnswerError
 from loadtest.figures import Figure, Line, Plot, figure
 from loadtest.havoc import Service, killed_at_last
 from loadtest.live import Live, live
 from loadtest.parts import SETTINGS, nats, program, relay, started
 from loadtest.postgres import connected
 from loadtest.process import allow_files
-from loadtest.reader import WrongAnswerError
 from loadtest.report import options, parsed, publish
 from loadtest.scene import People, job_id, person_id, populate, world
 from loadtest.witness import Browser

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from loadtest.answers import WrongAnswerError
 from loadtest.contest import OURS, Contestant, add_options, taking_part
 from loadtest.crowd import Crowd
 from loadtest.figures import Figure, Line, Plot, figure
@@ -26,7 +27,6 @@ from loadtest.lives import Done, Orders
 from loadtest.orders import Worker, order, working
 from loadtest.peers import usage
 from loadtest.process import allow_files
-from loadtest.reader import WrongAnswerError
 from loadtest.report import options, parsed, publish
 from loadtest.scene import People, files, job_id, job_number, populate, world
 

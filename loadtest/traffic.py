@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import msgspec
 
+from loadtest.answers import WrongAnswerError
 from loadtest.clockwork import Done, Orders
 from loadtest.contest import Contestant, Serving
 from loadtest.crowd import Crowd
 from loadtest.live import Live
 from loadtest.orders import Worker, order, working
 from loadtest.peers import usage
-from loadtest.reader import WrongAnswerError
 from loadtest.scene import People, World, populate
 
 BEGIN_SECONDS = 0.3

@@ -24,22 +24,21 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import anyio
 
+from loadtest.answers import WrongAnswerError
 from loadtest.figures import Figure, figure
 from loadtest.hearing import ROW_CHANNEL
 from loadtest.live import live
 from loadtest.postgres import connected
 from loadtest.report import options, parsed, publish
-from progress_service.embedded import embedded_postgres
+from loadtest.scene import world
 from progress_service.embedded.server import programs_folder
-from progress_service.jobs.schema import apply_schema, schema_text
+from progress_service.jobs.schema import schema_text
 
 KINDS = ("bare", "row", "rules", "notify", "wal")
-CONNECTIONS = {"max_connections": "100"}
 GOAL_WRITERS = 8
 JOBS_EACH = 10
 HEARD_SECONDS_MAX = 10.0
@@ -85,10 +84,6 @@ COUNTED = re.compile(r"number of transactions actually processed: (\d+)")
 SPEED = re.compile(r"tps = ([\d.]+) \(without initial connection time\)")
 
 
-class WrongAnswerError(Exception):
-    """An UPDATE that was counted is not there, or was not heard of, so its speed means nothing."""
-
-
 @dataclass(frozen=True, slots=True)
 class Run:
     """What one table's turn measured; `hearing_seconds` is the listener's processor time for each UPDATE."""
@@ -103,10 +98,9 @@ def main(arguments: Sequence[str]) -> int:
     runs: dict[tuple[int, str], list[Run]] = {(n, kind): [] for n in asked.writers for kind in asked.kinds}
     with (
         live("writers", asked.runs * len(runs)) as now,
-        tempfile.TemporaryDirectory(prefix="writers-") as folder,
-        embedded_postgres(Path(folder), settings=CONNECTIONS) as dsn,
+        world() as there,
     ):
-        dsns = {kind: anyio.run(_prepared, dsn, kind) for kind in asked.kinds}
+        dsns = {kind: there.database(f"{kind}_table", _schema(kind)) for kind in asked.kinds}
         for number in range(asked.runs):
             for (writers, kind), taken in runs.items():
                 now.step(f"{writers} by {kind}, run {number + 1}")
@@ -150,15 +144,9 @@ def _figures(
         yield figure(f"{by}: {kind}, the listener's CPU for each UPDATE", "µs", costs)
 
 
-async def _prepared(dsn: str, kind: str) -> str:
-    """A database of its own, with the table of that kind; returns its address."""
-    async with connected(dsn) as connection:
-        await connection.execute(f"CREATE DATABASE {kind}_table")
-    address = re.sub(r"/[^/?]*(?=\?)", f"/{kind}_table", dsn, count=1)
-    feed: Literal["notify", "wal"] = "notify" if kind == "notify" else "wal"
-    sql = {"bare": BARE, "row": BARE + ROW}.get(kind) or schema_text(feed)
-    await apply_schema(address, sql)
-    return address
+def _schema(kind: str) -> str:
+    """The SQL of the table of that kind."""
+    return {"bare": BARE, "row": BARE + ROW}.get(kind) or schema_text("notify" if kind == "notify" else "wal")
 
 
 def _run(dsn: str, kind: str, writers: int, seconds: int) -> Run:

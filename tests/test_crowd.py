@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from loadtest.access import stream_request, token
+from loadtest.answers import WrongAnswerError
 from loadtest.process import served
-from loadtest.reader import Reader, WrongAnswerError
+from loadtest.reader import Reader
 from loadtest.served import USER_ID
 from progress_service.protocol import FILES_KEPT, FILES_SPARED
 from tests.postgres import connected, new_user
