@@ -4,6 +4,7 @@ import os
 import platform
 import statistics
 import sys
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -95,6 +96,15 @@ def figure(
         at_least,
         at_most,
     )
+
+
+def crowding(moments: Sequence[float]) -> tuple[int, float]:
+    """How many of these sorted moments (in seconds) fall into one second: at most, and on average.
+
+    What is over in less than a second is not faster than all of it in one.
+    """
+    most = max(bisect_left(moments, at + 1.0) - number for number, at in enumerate(moments))
+    return most, len(moments) / max(1.0, moments[-1] - moments[0])
 
 
 def shown(value: float) -> str:

@@ -40,12 +40,10 @@ SETTINGS: Mapping[str, str] = {
 
 
 class Spoken(msgspec.Struct):
-    """What a NATS server has passed on since its start (its /varz)."""
+    """What a NATS server has been sent since its start (of its /varz)."""
 
     in_msgs: int
-    out_msgs: int
     in_bytes: int
-    out_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ class Nats:
     monitor: str
 
     def spoken(self) -> Spoken:
-        """What it has passed on so far."""
+        """What it has been sent so far."""
         return msgspec.json.decode(httpx.get(f"{self.monitor}/varz").content, type=Spoken)
 
 

@@ -13,7 +13,6 @@ import argparse
 import itertools
 import tempfile
 import time
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ import anyio
 
 from loadtest.access import token
 from loadtest.answers import WrongAnswerError
-from loadtest.figures import Figure, Line, Plot, figure
+from loadtest.figures import Figure, Line, Plot, crowding, figure
 from loadtest.havoc import Service, killed_at_last
 from loadtest.live import Live, live
 from loadtest.parts import SETTINGS, nats, program, relay, started
@@ -124,21 +123,16 @@ class Jobs:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """What came of one edge's restart. `back_at` is when each of its streams was open again, sorted."""
+    """What came of one edge's restart.
+
+    `back_at` is when each of its streams was open again, sorted; `peak` and `mean` say how many in a second.
+    """
 
     began: float
     back_at: Sequence[float]
     exit_seconds: float
-
-    @property
-    def peak(self) -> int:
-        """How many came back in any one second, at most."""
-        return max(bisect_left(self.back_at, at + 1.0) - number for number, at in enumerate(self.back_at))
-
-    @property
-    def mean(self) -> float:
-        """How many came back in a second, from the first to the last; what takes less counts as one."""
-        return len(self.back_at) / max(1.0, self.back_at[-1] - self.back_at[0])
+    peak: int
+    mean: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +245,7 @@ async def _restarted(edge: Service, browsers: Sequence[Browser]) -> Restart:
     back_at = sorted(at for browser in browsers for at in browser.opened_at if at > began)
     if not back_at:
         raise WrongAnswerError("an edge without a stream was restarted, which shows nothing")
-    return Restart(began, back_at, exit_seconds)
+    return Restart(began, back_at, exit_seconds, *crowding(back_at))
 
 
 def _is_unseen(jobs: Jobs, browsers: Sequence[Browser]) -> bool:

@@ -119,8 +119,3 @@ async def _populated(dsn: str, people: People) -> None:
         await connection.execute(NEW_JOBS, jobs, owners, TOTAL)
         await connection.execute("VACUUM ANALYZE bulk_enrichment_jobs")
         await connection.execute("CHECKPOINT")
-
-
-def files(pids: Sequence[int]) -> int:
-    """The open descriptors of these processes."""
-    return sum(psutil.Process(pid).num_fds() for pid in pids)

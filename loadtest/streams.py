@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 from loadtest.connections import AT_ONCE, SOURCES
 from loadtest.contest import OURS, Contestant, add_options, take_turns, taking_part
@@ -174,10 +175,7 @@ def _curves(runs: Runs) -> Iterator[Plot]:
         lines = [
             Line(
                 name,
-                [
-                    (count, figure("", y, each).median)
-                    for count, each in zip(counts, zip(*of, strict=True), strict=True)
-                ],
+                [(count, median(each)) for count, each in zip(counts, zip(*of, strict=True), strict=True)],
             )
             for name, of in values.items()
         ]

@@ -18,7 +18,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +31,7 @@ from loadtest.answers import WrongAnswerError
 from loadtest.figures import Figure, figure
 from loadtest.hearing import ROW_CHANNEL
 from loadtest.live import live
+from loadtest.orders import Worker, working
 from loadtest.postgres import connected
 from loadtest.report import options, parsed, publish
 from loadtest.scene import world
@@ -201,30 +201,21 @@ def _written(dsn: str, writers: int, seconds: int) -> tuple[int, float]:
 class Hearing:
     """The wire to the process that hears. `opened` makes one."""
 
-    def __init__(self, kind: str, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, kind: str, process: Worker) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self._kind = kind
         self._input, self._output = process.stdin, process.stdout
-        if not self._output.readline():
-            raise RuntimeError(f"nobody hears by {kind}")
 
     @classmethod
     @contextmanager
     def opened(cls, kind: str, dsn: str) -> Iterator[Self]:
         """Start it, and wait until it hears."""
-        with subprocess.Popen(
-            [sys.executable, "-m", "loadtest.hearing", kind],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"DATABASE_URL": dsn},
-        ) as process:
-            try:
-                yield cls(kind, process)
-            finally:
-                assert process.stdin is not None
-                process.stdin.close()
+        with working("hearing", dsn, kind) as process:
+            hearing = cls(kind, process)
+            yield hearing
+            hearing._input.close()
+            process.wait()
 
     def state(self) -> dict[str, Any]:
         """What it has heard so far."""

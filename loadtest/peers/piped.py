@@ -55,7 +55,7 @@ def piped(
     """Start a server that prints its port when it can be asked, and stop it at the end.
 
     Raises:
-        RuntimeError: It did not start, or complained meanwhile.
+        RuntimeError: It did not start.
     """
     variables = {**os.environ, **(environment or {})}
     variables.pop("DATABASE_URL", None)
