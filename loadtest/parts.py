@@ -30,7 +30,7 @@ STOP_SECONDS_MAX = 15.0
 LOOK_SECONDS = 0.02
 RELAY_SAYS = "this relay leads"
 FEED_SAYS = "(live)"
-"""So does each worker whose feed is `auto`, which finds out for itself what it can follow."""
+"""In what a worker says once its feed is live, if that is `auto`; no other says so."""
 SETTINGS: Mapping[str, str] = {
     "PROGRESS_JWT_SECRET": SECRET,
     # All who watch live on one machine, which no real crowd does.

@@ -1,4 +1,4 @@
-"""A made-up world for services that follow a database: people, their jobs, and who tells them of those.
+"""A made-up world for services that follow a database: a PostgreSQL, people, and their jobs.
 
 People and jobs are numbered, and their ids say the number, so that whoever reads a frame knows whose it has
 to be.
