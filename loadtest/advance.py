@@ -7,22 +7,25 @@ that fell into any one second while the job ran. The row has to end with every i
 """
 
 import argparse
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import anyio
-import asyncpg
 
+from loadtest.answers import WrongAnswerError
 from loadtest.figures import Figure, figure
 from loadtest.live import live
+from loadtest.postgres import connected
 from loadtest.report import options, parsed, publish
-from progress_service.embedded import embedded_postgres
+from loadtest.scene import world
 from progress_service.jobs.reporter import Job
-from progress_service.jobs.schema import apply_schema, schema_text
+from progress_service.jobs.schema import schema_text
+
+if TYPE_CHECKING:
+    from loadtest.postgres import Connection
 
 NANOSECONDS_MAX = 2_000
 UPDATES_PER_SECOND_MAX = 4
@@ -46,10 +49,6 @@ MOST_IN_A_SECOND = """
 ENDED_WITH = "SELECT status, (progress -> 'completed')::bigint FROM bulk_enrichment_jobs WHERE id = $1"
 
 
-class WrongAnswerError(Exception):
-    """The row does not say what was counted, so it means nothing how fast that was."""
-
-
 @dataclass(frozen=True, slots=True)
 class Run:
     """What one run took, in seconds, and what came of it."""
@@ -65,9 +64,9 @@ def main(arguments: Sequence[str]) -> int:
     asked = parsed(_parser(), arguments)
     with (
         live("advance", 1) as now,
-        tempfile.TemporaryDirectory(prefix="advance-") as folder,
-        embedded_postgres(Path(folder)) as dsn,
+        world() as there,
     ):
+        dsn = there.database("advance", schema_text() + COUNT_UPDATES)
         now.step(f"{asked.runs} runs")
         runs = anyio.run(_runs, dsn, asked.calls, asked.runs)
     publish(f"advance, called {asked.calls:,} times", [*_figures(runs, asked.calls)], asked)
@@ -95,17 +94,12 @@ def _figures(runs: Sequence[Run], calls: int) -> Iterator[Figure]:
 
 
 async def _runs(dsn: str, calls: int, runs: int) -> list[Run]:
-    await apply_schema(dsn, schema_text())
-    connection = await asyncpg.connect(dsn)
-    try:
-        await connection.execute(COUNT_UPDATES)
+    async with connected(dsn) as connection:
         user_id: UUID = await connection.fetchval("INSERT INTO users DEFAULT VALUES RETURNING id")
         return [await _run(dsn, user_id, connection, calls) for _ in range(runs)]
-    finally:
-        await connection.close()
 
 
-async def _run(dsn: str, user_id: UUID, connection: "asyncpg.Connection[asyncpg.Record]", calls: int) -> Run:
+async def _run(dsn: str, user_id: UUID, connection: "Connection", calls: int) -> Run:
     began = time.perf_counter()
     for _ in range(calls):
         pass

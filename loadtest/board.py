@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import psutil
 
+from loadtest.answers import WrongAnswerError
 from loadtest.figures import Figure, figure
 from loadtest.live import live
 from loadtest.report import options, parsed, publish
@@ -29,10 +30,6 @@ FACTS_PER_SECOND_MIN = 250_000
 JOB_BYTES_MAX = 1_024
 LINGER_SECONDS = 5.0
 START = Instant(0.0)
-
-
-class WrongAnswerError(Exception):
-    """The board does not show what the table holds, so its speed means nothing."""
 
 
 def main(arguments: Sequence[str]) -> int:

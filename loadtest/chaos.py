@@ -8,8 +8,6 @@ picture must become that of the database, and each must have seen every job of i
 """
 
 import argparse
-import random
-import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -18,25 +16,22 @@ from pathlib import Path
 
 import anyio
 
+from loadtest.access import SECRET
 from loadtest.figures import Figure
-from loadtest.havoc import Database, Service, Way, to_postgres
-from loadtest.report import parsed, publish
+from loadtest.havoc import Service, Way, killed_at_last, to_postgres
+from loadtest.report import parsed
 from loadtest.trial import (
-    BROWSERS_OF_A_USER,
-    SECRET,
     SEEN_SECONDS_MAX,
-    SETTINGS,
     Faults,
     Trial,
+    break_and_publish,
     breaking_options,
-    ledgers_of,
     spans,
     terminate,
-    tried,
     verdicts,
     watchers,
+    written_to,
 )
-from progress_service.jobs.schema import apply_schema, schema_text
 from tests.cluster import free_port
 
 DEAF_SECONDS_MAX = 5.0
@@ -51,10 +46,6 @@ class Scene(Trial):
     service: Service
     noticed: list[float] = field(default_factory=list)
     """Seconds until a connection that had gone deaf was given up."""
-
-
-async def _terminated(scene: Scene) -> None:
-    await terminate(scene.database.dsn)
 
 
 async def _cut(scene: Scene) -> None:
@@ -119,7 +110,7 @@ async def _stalled(scene: Scene) -> None:
 # Nothing tells of this one, so it has to be noticed first, for which there is a limit of its own.
 DEAF = "network deaf (half-open)"
 FAULTS: Faults[Scene] = {
-    "connections terminated": (_terminated, 20),
+    "connections terminated": (terminate, 20),
     "network cut": (_cut, 20),
     "network slow": (_slow, 8),
     DEAF: (_deaf, 4),
@@ -138,51 +129,36 @@ OF_BROWSERS = frozenset({"service killed", "service restarted", "browsers vanish
 def main(arguments: Sequence[str]) -> int:
     """Break and print; the exit status is 1 if anything was lost, mixed up or went back."""
     asked = parsed(breaking_options("chaos", __doc__), arguments)
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        scene = anyio.run(tried, _staged(asked, Path(folder)), FAULTS, asked.faults)
-    publish(f"{sum(scene.survived.values()):,} faults, seed {asked.seed}", _figures(scene), asked)
-    for violation in scene.violations[:20]:
-        print(violation)
-    return int(bool(scene.violations))
+    return break_and_publish(asked, _staged, FAULTS, _figures)
 
 
 @asynccontextmanager
 async def _staged(asked: argparse.Namespace, folder: Path) -> AsyncIterator[Scene]:
-    """Everything up and running: workers write, and browsers watch."""
-    chance = random.Random(asked.seed)  # noqa: S311 - the same for the same seed; guards nothing.
-    port = free_port()
-    database = Database(folder / "postgres", SETTINGS)
-    await database.start()
-    await apply_schema(database.dsn, schema_text())
-    way = Way(to_postgres(database.dsn))
-    ledgers = await ledgers_of(database.dsn, asked.browsers // BROWSERS_OF_A_USER or 1, chance)
-    async with anyio.create_task_group() as tasks:
+    async with (
+        written_to(asked, folder) as (database, ledgers, chance),
+        anyio.create_task_group() as tasks,
+    ):
+        way = Way(to_postgres(database.dsn))
         await tasks.start(way.run)
         settings = {
             "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{way.port}/postgres",
             "PROGRESS_JWT_SECRET": SECRET,
             "PROGRESS_LINGER_SECONDS": str(asked.linger),
         }
-        service = Service(port, settings, folder / "service.log")
+        service = Service(free_port(), settings, folder / "service.log")
         scene = Scene(
             database=database,
             ledgers=ledgers,
-            browsers=watchers(ledgers, asked.browsers, [port]),
+            browsers=watchers(ledgers, asked.browsers, [service.port]),
             chance=chance,
             way=way,
             service=service,
         )
-        try:
+        async with killed_at_last([service]):
             await service.start()
             scene.begin(tasks)
             yield scene
-        finally:
             tasks.cancel_scope.cancel()
-            with anyio.CancelScope(shield=True):
-                await service.kill()
-                for ledger in ledgers:
-                    ledger.forget()
-                await database.stop()
 
 
 def _figures(scene: Scene) -> list[Figure]:

@@ -21,25 +21,26 @@ from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 
+from loadtest.answers import WrongAnswerError
 from loadtest.clockwork import Done, Orders
 from loadtest.contest import Contestant, Serving, take_turns
 from loadtest.crowd import Crowd
-from loadtest.figures import Figure, figure
+from loadtest.figures import Figure, Line, Plot, figure
 from loadtest.live import live
-from loadtest.orders import order, working
+from loadtest.orders import have_reported, order, reported, working
 from loadtest.parts import Nats, nats, relay, service
 from loadtest.peers import usage
 from loadtest.process import allow_files
-from loadtest.reader import WrongAnswerError
-from loadtest.report import Line, Plot, options, parsed, publish
+from loadtest.report import options, parsed, publish
 from loadtest.scene import People, job_id, populate, world
-from loadtest.traffic import Load, Run, have_reported, quantile, report, run
+from loadtest.traffic import Load, Run, quantile, run
 from progress_service.jobs.schema import schema_text
 
 EDGE_PERCENT_MAX = 100
 FLAT_PERCENT_MAX = 105
 SINGLE, EDGE = "single node", "edge"
-NATS, RELAY, SHARD = "NATS", "relay", "relay of shard 1/64"
+ONE_OF_MANY = "1/64"
+NATS, RELAY, SHARD = "NATS", "relay", f"relay of shard {ONE_OF_MANY}"
 SETTLED_SECONDS = 1.5
 IDLE_SECONDS = 3.0
 SEEN_SECONDS_MAX = 30.0
@@ -141,7 +142,7 @@ def _stage(dsn: str, asked: argparse.Namespace, others: int) -> Stage:
     with (
         nats() as between,
         relay(dsn, between.address, asked.feed) as leader,
-        relay(dsn, between.address, asked.feed, SHARD.removeprefix("relay of shard ")) as shard,
+        relay(dsn, between.address, asked.feed, ONE_OF_MANY) as shard,
         service(dsn, between.address) as serving,
         closing(Crowd(serving, people)) as crowd,
     ):
@@ -213,7 +214,7 @@ class _Watching:
             # A crowded machine may write far fewer than it is to.
             seconds_max = SEEN_SECONDS_MAX + 10 * (self._asked.changes + len(jobs)) / rate
             self._crowd.read_until(lambda: have_reported([worker]), seconds_max, "the writer is not done")
-            done = report(worker)
+            done = reported(worker, Done)
             self._crowd.read(SETTLED_SECONDS)
             seconds, after, last = time.monotonic() - began, self._seconds(), self._between.spoken()
         count = sum(done.numbers.values())

@@ -2,7 +2,6 @@
 
 import errno
 import itertools
-import re
 import selectors
 import socket
 import struct
@@ -12,10 +11,11 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 
+from loadtest.answers import Silence, WrongAnswerError
 from loadtest.contest import Serving
-from loadtest.reader import CHUNK_BYTES, CHUNKED, HEAD_END, OK, Silence, WrongAnswerError, dechunked
+from loadtest.reader import CHUNK_BYTES, CHUNKED, EVENT_END, HEAD_END, OK, dechunked
+from loadtest.scene import person_id
 
-EVENT_END = re.compile(rb"\r?\n\r?\n")
 RESET = struct.pack("ii", 1, 0)
 AT_ONCE = 256
 SILENT_SECONDS_MAX = 60.0
@@ -90,14 +90,15 @@ class Connections(ABC):
             Silence: Nothing comes for a minute.
         """
         left, limit = deque(persons), self.retries + TRIES_MAX * len(persons)
-        requests = {person: self._request(person) for person in persons}
+        requests = {person: self._request(person_id(person)) for person in persons}
         opened, awaited = 0, len(persons)
         while opened < awaited:
             while len(self._opening) < at_once and left:
                 person = left.popleft()
                 self._connect(person, requests[person])
             before = len(self._opening)
-            self._read_some(SILENT_SECONDS_MAX)
+            if not self._read_ready(SILENT_SECONDS_MAX):
+                raise Silence(f"{before} streams that are opening have been silent for a minute")
             opened += before - len(self._opening) - len(self._cut_off)
             if self._cut_off:
                 self._try_again(left, limit)
@@ -170,10 +171,6 @@ class Connections(ABC):
         stream.connection.close()
         self.streams.discard(stream)
         self._opening.discard(stream)
-
-    def _read_some(self, seconds_max: float) -> None:
-        if not self._read_ready(seconds_max):
-            raise Silence(f"{len(self._opening)} streams that are opening have been silent for a minute")
 
     def _read_ready(self, seconds_max: float) -> int:
         ready = self._selector.select(seconds_max)

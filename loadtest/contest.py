@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+from loadtest.access import stream_request
+from loadtest.answers import Silence, WrongAnswerError
 from loadtest.live import Live
 from loadtest.peers import Peer, peers
 from loadtest.process import served
 from loadtest.reader import OURS as OUR_LOOK
-from loadtest.reader import Look, Silence, WrongAnswerError
-from loadtest.scene import person_id, stream_request
+from loadtest.reader import Look
 from loadtest.writers import BARE, ROW
 from progress_service.jobs.schema import schema_text
 
 T = TypeVar("T")
 
 OURS, OURS_BY_LOG = "ours", "ours-wal"
-PATH = "/v1/stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,13 @@ class Serving:
     """A service that runs.
 
     `pids` are all processes that it consists of, but for PostgreSQL's; `request` makes the whole request that
-    opens a person's stream, and `look` is how that looks. `beside` are processes that it needs and that are
+    opens a stream of a user, and `look` is how that looks. `beside` are processes that it needs and that are
     measured by themselves, by name.
     """
 
     port: int
     pids: Sequence[int]
-    request: Callable[[int], bytes]
+    request: Callable[[str], bytes]
     look: Look
     beside: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
@@ -61,7 +61,7 @@ def _ours(feed: str, dsn: str, core: Sequence[int]) -> Iterator[Serving]:
         "PROGRESS_STREAMS_PER_ADDRESS_MAX": "1000000",
     }
     with served("database", core, settings) as server:
-        yield Serving(server.port, [server.process_id], partial(stream_request, PATH), OUR_LOOK)
+        yield Serving(server.port, [server.process_id], stream_request, OUR_LOOK)
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def peer_serving(peer: Peer, dsn: str, core: Sequence[int]) -> Iterator[Serving]
         yield Serving(
             running.port,
             running.processes,
-            lambda person: running.request(person_id(person)),
+            running.request,
             running.look,
         )
 

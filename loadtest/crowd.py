@@ -8,9 +8,9 @@ import re
 from array import array
 from collections.abc import Mapping
 
+from loadtest.answers import WrongAnswerError
 from loadtest.connections import Connections, Stream
 from loadtest.contest import Serving
-from loadtest.reader import WrongAnswerError
 from loadtest.scene import People
 from loadtest.told import Counted, Told, told
 
@@ -32,7 +32,6 @@ class Crowd(Connections):
     def __init__(self, serving: Serving, people: People) -> None:
         super().__init__(serving)
         self.delivered = 0
-        self.snapshots = 0
         self.timed_from = float("inf")
         self.since_planned, self.since_stamped = array("d"), array("d")
         self.arrivals: list[tuple[str, int, float]] = []
@@ -50,7 +49,6 @@ class Crowd(Connections):
         """Check what it tells, and note how long that was under way."""
         for each in told(b"\n".join(DATA.findall(event)), self._look):
             if each.jobs is not None:
-                self.snapshots += 1
                 for job in each.jobs:
                     self._note(stream, job)
                 self._require_all(stream)

@@ -6,17 +6,18 @@ how many close within any one second; all at once would be a storm for whoever t
 
 import argparse
 import time
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from loadtest.access import stream_request
+from loadtest.answers import WrongAnswerError
 from loadtest.ends import Endings
-from loadtest.figures import Figure, figure
+from loadtest.figures import Figure, crowding, figure
 from loadtest.live import live
 from loadtest.process import allow_files, cores, pin, served
-from loadtest.reader import WrongAnswerError, stream_request
 from loadtest.report import options, parsed, publish
+from loadtest.served import USER_ID
 
 EXIT_SECONDS_MAX = 10
 
@@ -70,7 +71,7 @@ def _run(streams: int, seconds: float, core: Sequence[int]) -> Run:
     settings = {"PROGRESS_DRAIN_SECONDS": str(seconds)}
     with (
         served("ours", core, settings) as server,
-        closing(Endings(server.port, stream_request())) as endings,
+        closing(Endings(server.port, stream_request(USER_ID))) as endings,
     ):
         endings.open(streams)
         began = time.monotonic()
@@ -81,12 +82,11 @@ def _run(streams: int, seconds: float, core: Sequence[int]) -> Run:
     if len(endings.ended_at) != streams:
         raise WrongAnswerError(f"{len(endings.ended_at)} of {streams} streams ended")
     ends = sorted(endings.ended_at)
-    spread_seconds = ends[-1] - began
+    peak, mean = crowding(ends)
     return Run(
-        peak=max(bisect_left(ends, end + 1.0) - number for number, end in enumerate(ends)),
-        # What is over in less than a second is not faster than all of it in one.
-        mean=streams / max(1.0, ends[-1] - ends[0]),
-        spread_seconds=spread_seconds,
+        peak=peak,
+        mean=mean,
+        spread_seconds=ends[-1] - began,
         exit_seconds=exit_seconds,
         retries=len(set(endings.retry_ms)),
     )

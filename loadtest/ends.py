@@ -5,7 +5,8 @@ import selectors
 import socket
 import time
 
-from loadtest.reader import CHUNK_BYTES, OK, OURS, Silence, WrongAnswerError
+from loadtest.answers import Silence, WrongAnswerError
+from loadtest.reader import CHUNK_BYTES, OK, OURS
 
 TAIL_BYTES = 512
 LAST_CHUNK = b"\r\n0\r\n\r\n"

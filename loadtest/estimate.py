@@ -17,10 +17,10 @@ from statistics import median
 from rich.table import Table
 
 from loadtest.countdowns import COUNTDOWNS, as_job
-from loadtest.figures import Figure, console, figure
+from loadtest.figures import Figure, Line, Plot, console, figure
 from loadtest.kinds import HELD_OUT, TRAINING, UNLIKE, Kind, traces
 from loadtest.marks import Marks, looks, marks, mean
-from loadtest.report import Line, Plot, options, parsed, publish
+from loadtest.report import options, parsed, publish
 from progress_service.core.estimate import Pace, advanced, begun, estimate
 from progress_service.core.model import Instant, Job
 

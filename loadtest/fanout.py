@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from loadtest.figures import Figure, figure
 from loadtest.live import live
-from loadtest.peers import Peer, Running, Usage, ours, peers
+from loadtest.peers import Peer, Running, ours, peers
 from loadtest.process import allow_files, cores, pin
 from loadtest.reader import Reader
 from loadtest.report import options, parsed, publish
@@ -127,17 +127,13 @@ def _run(peer: Peer, streams: int, seconds: float, core: Sequence[int]) -> Run:
     return Run(
         frames_per_second=streams * frames / passed,
         frames_per_core_second=streams * frames / used,
-        bytes_per_stream=_each(warm, idle, streams - WARM_STREAMS),
+        bytes_per_stream=(idle.bytes - warm.bytes) / (streams - WARM_STREAMS),
         opens_per_second=(streams - WARM_STREAMS) / opened_in,
         median_delay=statistics.median(delays),
         p99_delay=statistics.quantiles(delays, n=100)[-1],
         frames_per_piece=streams * frames / pieces,
         reader_share=reader_seconds / passed,
     )
-
-
-def _each(before: Usage, after: Usage, streams: int) -> float:
-    return (after.bytes - before.bytes) / streams
 
 
 def _delays(server: Running, reader: Reader) -> Sequence[float]:

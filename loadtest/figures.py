@@ -1,9 +1,10 @@
-"""What was measured, each figure beside its goal, and the machine that it was measured on."""
+"""What was measured: figures, each beside its goal, and curves; and the machine that it was measured on."""
 
 import os
 import platform
 import statistics
 import sys
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -54,6 +55,28 @@ class Figure:
         return asdict(self) | {"is_met": self.is_met}
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a plot, through points of x and y."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """One picture of several lines. `limit` is drawn as a goal that y must not exceed."""
+
+    name: str
+    title: str
+    x: str
+    y: str
+    lines: Sequence[Line]
+    is_log_x: bool = False
+    is_log_y: bool = False
+    limit: float | None = None
+
+
 def figure(
     name: str,
     unit: str,
@@ -73,6 +96,15 @@ def figure(
         at_least,
         at_most,
     )
+
+
+def crowding(moments: Sequence[float]) -> tuple[int, float]:
+    """How many of these sorted moments (in seconds) fall into one second: at most, and on average.
+
+    What is over in less than a second is not faster than all of it in one.
+    """
+    most = max(bisect_left(moments, at + 1.0) - number for number, at in enumerate(moments))
+    return most, len(moments) / max(1.0, moments[-1] - moments[0])
 
 
 def shown(value: float) -> str:

@@ -6,8 +6,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -17,6 +17,7 @@ import anyio.to_thread
 import psutil
 from anyio.abc import ByteStream, SocketAttribute, SocketStream, TaskStatus
 
+from loadtest.access import get
 from progress_service.embedded import embedded_postgres
 
 START_SECONDS_MAX = 60.0
@@ -246,7 +247,7 @@ class Service(Child):
         except OSError:
             return False
         try:
-            writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            writer.write(get("/readyz", "Connection: close"))
             return (await reader.read(CHUNK_BYTES)).startswith(b"HTTP/1.1 200 ")
         except OSError:
             return False
@@ -278,3 +279,14 @@ class Relay(Child):
 
     def _said(self) -> str:
         return self.log.read_text(encoding="utf-8") if self.log.exists() else ""
+
+
+@asynccontextmanager
+async def killed_at_last(children: Sequence[Child]) -> AsyncIterator[None]:
+    """Whoever of these runs when this is left, for whatever reason, is killed."""
+    try:
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            for child in children:
+                await child.kill()

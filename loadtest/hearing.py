@@ -3,7 +3,7 @@
     python -m loadtest.hearing row|notify|wal          (DATABASE_URL names the database)
 
 It prints a line once everything that is committed from then on will be heard. Then each line of its input is
-answered with one line of JSON: how far each job is, how many reports came, and the processor time it took.
+answered with one line of JSON: how far each job is, what was missed, and the processor time it took.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import anyio
 import asyncpg
 
 from progress_service.core.board import Board
-from progress_service.core.events import Fact, FeedState, FeedTurned, JobReported, SnapshotTaken
+from progress_service.core.events import Fact, FeedState, FeedTurned, SnapshotTaken
 from progress_service.feeds.following import FollowingFeed
 from progress_service.feeds.notify import NotifyFeed
 from progress_service.feeds.wal import WalFeed
@@ -32,17 +32,14 @@ FEEDS: dict[str, type[FollowingFeed]] = {"notify": NotifyFeed, "wal": WalFeed}
 async def row(dsn: str) -> None:
     """What a tutorial's service does with each notification: decode it, and keep what it says."""
     completed: dict[str, int] = {}
-    heard = 0
 
     def take(*notification: Any) -> None:
-        nonlocal heard
-        heard += 1
         job = json.loads(notification[-1])
         completed[job["id"]] = job["progress"]["completed"]
 
     connection = await asyncpg.connect(dsn)
     await connection.add_listener(ROW_CHANNEL, take)
-    await _answer(lambda: {"completed": completed, "heard": heard})
+    await _answer(lambda: {"completed": completed})
     await connection.close()
 
 
@@ -50,11 +47,11 @@ async def ours(feed: FollowingFeed) -> None:
     """A feed of the service, and the board that it keeps."""
     board = Board(linger_seconds=LINGER_SECONDS)
     users: set[str] = set()
-    heard = outages = 0
+    outages = 0
     is_live = anyio.Event()
 
     def accept(told: Sequence[Fact | FeedTurned]) -> None:
-        nonlocal heard, outages
+        nonlocal outages
         for fact in told:
             match fact:
                 case FeedTurned():
@@ -64,15 +61,12 @@ async def ours(feed: FollowingFeed) -> None:
                     continue
                 case SnapshotTaken():
                     users.update(report.job.user_id for report in fact.reports)
-                case JobReported():
-                    heard += 1
             board.apply(fact)
 
     def state() -> dict[str, Any]:
         jobs = [job for user_id in users for job in board.view(user_id)]
         return {
             "completed": {job.id: job.progress.completed for job in jobs if job.progress.completed},
-            "heard": heard,
             "faults": outages + feed.ledger.healed,
         }
 

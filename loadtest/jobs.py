@@ -10,29 +10,27 @@ on boards of growing size. Each watcher has to have been pushed the newest revis
 
 import argparse
 import random
-import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import anyio
-import jwt
 
+from loadtest.access import token
+from loadtest.answers import WrongAnswerError
 from loadtest.figures import Figure, figure
 from loadtest.live import live
 from loadtest.page import Page
 from loadtest.postgres import connected
 from loadtest.process import served
 from loadtest.report import options, parsed, publish
-from loadtest.served import SECRET
+from loadtest.scene import world
 from progress_service.core.board import Board
 from progress_service.core.events import JobReported, SnapshotTaken
 from progress_service.core.model import Instant, Job, Progress, Status
-from progress_service.embedded import embedded_postgres
-from progress_service.jobs.schema import apply_schema, schema_text
+from progress_service.jobs.schema import schema_text
 from progress_service.streams.beat import Beat
 from progress_service.streams.publisher import Publisher
 from progress_service.wire.frames import View
@@ -60,10 +58,6 @@ SUMS = """
 """
 
 
-class WrongAnswerError(Exception):
-    """Somebody was not told of a job as it is, so it means nothing how soon or how cheap that was."""
-
-
 def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
     asked = parsed(_parser(), arguments)
@@ -88,11 +82,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _loading(jobs: int, runs: int) -> Iterator[Figure]:
-    with (
-        tempfile.TemporaryDirectory(prefix="jobs-") as folder,
-        embedded_postgres(Path(folder)) as dsn,
-    ):
-        anyio.run(apply_schema, dsn, schema_text())
+    with world() as there:
+        dsn = there.database("jobs", schema_text())
         empty = [_start(dsn, ()) for _ in range(runs)]
         users = anyio.run(_filled, dsn, jobs)
         full = [_start(dsn, users[:: max(1, len(users) // ASKED_USERS)]) for _ in range(runs)]
@@ -134,8 +125,7 @@ async def _require_all_told(dsn: str, port: int, users: Sequence[UUID]) -> None:
         for user_id in users:
             ((active, total, completed),) = await connection.fetch(SUMS, user_id)
             job_ids = [row[0] for row in await connection.fetch(OWNED, user_id)]
-            token = jwt.encode({"sub": str(user_id), "exp": time.time() + 600}, SECRET)
-            async with Page.opened(port, token) as page:
+            async with Page.opened(port, token(user_id)) as page:
                 sums = f'"active":{active},"total":{total},"completed":{completed},'
                 if not await page.begins_with(sums) or not all(map(page.tells, job_ids)):
                     raise WrongAnswerError(f"somebody who has {active} jobs was told something else")

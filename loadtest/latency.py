@@ -7,12 +7,13 @@ PostgreSQL takes of its writers on this machine, the table says how many UPDATEs
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from statistics import median
 
 from loadtest.contest import Contestant, add_options, take_turns, taking_part
-from loadtest.figures import Figure, figure
+from loadtest.figures import Figure, Line, Plot, figure
 from loadtest.live import Live, live
 from loadtest.process import allow_files
-from loadtest.report import Line, Plot, options, parsed, publish
+from loadtest.report import options, parsed, publish
 from loadtest.scene import People, World, world
 from loadtest.traffic import Load, Run, quantile, run
 
@@ -83,13 +84,13 @@ def _figures(runs: Runs) -> Iterator[Figure]:
 def _curves(runs: Runs) -> Iterator[Plot]:
     for share, label in (QUANTILES[0], *QUANTILES[2:]):
         lines = [
-            Line(name, [(rate, _middle(taken, share)) for rate, taken in rates.items()])
+            Line(name, [(rate, _delay(taken, share)) for rate, taken in rates.items()])
             for name, rates in runs.items()
         ]
         title = f"Commit to frame, {label}"
         yield Plot(label, title, "UPDATE/s planned", "ms", lines, is_log_x=True, is_log_y=True)
 
 
-def _middle(taken: Sequence[Run], share: float) -> float:
-    delays = [1e3 * quantile(each.since_stamped, share) for each in taken]
-    return figure("", "ms", delays).median
+def _delay(taken: Sequence[Run], share: float) -> float:
+    """Of so large a share, in milliseconds: the median of the runs."""
+    return median(1e3 * quantile(each.since_stamped, share) for each in taken)

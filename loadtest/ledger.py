@@ -13,7 +13,7 @@ import anyio
 import asyncpg
 
 if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
+    from loadtest.postgres import Connection
 
 PAUSE_SECONDS = 0.05
 STATEMENT_SECONDS_MAX = 2.0
@@ -69,13 +69,13 @@ class Ledger:
         """Write until cancelled, while it may."""
         while True:
             job_id = uuid4()
-            await self.write(BEGIN, job_id, self.user_id, self.owner)
+            await self._write(BEGIN, job_id, self.user_id, self.owner)
             for step in range(self._chance.randrange(1, STEPS_MAX)):
                 await self._rest()
-                await self.write(MOVE, job_id, step * 10)
+                await self._write(MOVE, job_id, step * 10)
             await self._rest()
             status = self._chance.choice(ENDS)
-            await self.write(END, job_id, status)
+            await self._write(END, job_id, status)
             self.ended.add((str(job_id), status))
 
     def go_on(self) -> None:
@@ -91,8 +91,8 @@ class Ledger:
         """Move the pulse; its new count."""
         self._beats += 1
         if self._beats == 1:
-            await self.write(BEGIN, UUID(self.pulse_id), self.user_id, self.owner)
-        await self.write(MOVE, UUID(self.pulse_id), self._beats)
+            await self._write(BEGIN, UUID(self.pulse_id), self.user_id, self.owner)
+        await self._write(MOVE, UUID(self.pulse_id), self._beats)
         return self._beats
 
     async def at_work(self) -> dict[str, int]:
@@ -102,7 +102,7 @@ class Ledger:
             rows = await connection.fetch(AT_WORK, self.user_id, timeout=STATEMENT_SECONDS_MAX)
             return {row[0]: row[1] for row in rows}
 
-    async def write(self, statement: str, *values: Any) -> None:
+    async def _write(self, statement: str, *values: Any) -> None:
         """Execute a statement until it is done.
 
         Raises:

@@ -15,6 +15,7 @@ import msgspec
 import uvloop
 
 from loadtest.clockwork import TOTAL, WRITE
+from loadtest.scene import job_id, person_id
 
 BEGIN = f"""
     INSERT INTO bulk_enrichment_jobs (id, user_id, status, progress) VALUES ($1, $2, 'running',
@@ -65,7 +66,7 @@ class _Worker:
     async def _begin(self) -> None:
         number, self._begun = self._begun, self._begun + 1
         person = number % self._orders.people
-        await self._execute(BEGIN, job_id(number), f"00000000-0000-4000-a000-{person:012d}")
+        await self._execute(BEGIN, job_id(number), person_id(person))
         self._at_work[number] = 0
 
     async def _go_on(self) -> None:
@@ -85,11 +86,6 @@ class _Worker:
         if not answer.endswith(" 1"):
             raise RuntimeError(f"PostgreSQL said {answer} to {statement}")
         self.done.statements += 1
-
-
-def job_id(number: int) -> str:
-    """The id of that job."""
-    return f"00000000-0000-4000-8000-{number:012d}"
 
 
 async def _main() -> None:

@@ -7,8 +7,6 @@ Browsers whose edge is gone come back to the next one, as they would through a p
 """
 
 import argparse
-import random
-import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,25 +16,22 @@ from pathlib import Path
 import anyio
 from anyio.abc import TaskGroup
 
+from loadtest.access import SECRET
 from loadtest.figures import Figure
-from loadtest.havoc import Database, Relay, Service, Way
-from loadtest.report import parsed, publish
+from loadtest.havoc import Relay, Service, Way, killed_at_last
+from loadtest.report import parsed
 from loadtest.trial import (
-    BROWSERS_OF_A_USER,
-    SECRET,
-    SETTINGS,
     Faults,
     Trial,
+    break_and_publish,
     breaking_options,
-    ledgers_of,
     spans,
     terminate,
-    tried,
     verdicts,
     watchers,
+    written_to,
 )
-from progress_service.jobs.schema import apply_schema, schema_text
-from tests.cluster import Nats, free_port
+from tests.cluster import Nats, free_port, nats_server
 
 RELAYS, EDGES = 2, 3
 LOOK_SECONDS = 0.02
@@ -127,10 +122,6 @@ async def _edge_frozen(scene: Scene) -> None:
     edge.thaw()
 
 
-async def _terminated(scene: Scene) -> None:
-    await terminate(scene.database.dsn)
-
-
 # Nothing tells of this one, so that the line's own questions have to show it first.
 DEAF = "an edge deaf to NATS (half-open)"
 FAULTS: Faults[Scene] = {
@@ -142,40 +133,32 @@ FAULTS: Faults[Scene] = {
     DEAF: (_edge_deaf, 10),
     "an edge killed": (_edge_killed, 10),
     "an edge frozen": (_edge_frozen, 10),
-    "database sessions terminated": (_terminated, 10),
+    "database sessions terminated": (terminate, 10),
 }
 
 
 def main(arguments: Sequence[str]) -> int:
     """Break and print; the exit status is 1 if anything was lost, mixed up or went back."""
     asked = parsed(breaking_options("outages", __doc__), arguments)
-    with tempfile.TemporaryDirectory(prefix="cluster-") as folder:
-        scene = anyio.run(tried, _staged(asked, Path(folder)), FAULTS, asked.faults)
-    publish(f"{sum(scene.survived.values()):,} faults, seed {asked.seed}", _figures(scene), asked)
-    for violation in scene.violations[:20]:
-        print(violation)
-    return int(bool(scene.violations))
+    return break_and_publish(asked, _staged, FAULTS, _figures)
 
 
 @asynccontextmanager
 async def _staged(asked: argparse.Namespace, folder: Path) -> AsyncIterator[Scene]:
-    """Everything up and running: workers write, and browsers watch."""
-    chance = random.Random(asked.seed)  # noqa: S311 - the same for the same seed; guards nothing.
-    database = Database(folder / "postgres", SETTINGS)
-    await database.start()
-    await apply_schema(database.dsn, schema_text())
-    nats = Nats()
-    ways = [Way(partial(anyio.connect_tcp, "127.0.0.1", nats.port)) for _ in range(EDGES)]
-    shared = {
-        "DATABASE_URL": database.dsn,
-        "PROGRESS_JWT_SECRET": SECRET,
-        "PROGRESS_LINGER_SECONDS": str(asked.linger),
-    }
-    relays = [
-        Relay(shared | {"PROGRESS_NATS": nats.address}, folder / f"relay-{n}.log") for n in range(RELAYS)
-    ]
-    ledgers = await ledgers_of(database.dsn, asked.browsers // BROWSERS_OF_A_USER or 1, chance)
-    async with anyio.create_task_group() as tasks:
+    async with (
+        written_to(asked, folder) as (database, ledgers, chance),
+        nats_server() as nats,
+        anyio.create_task_group() as tasks,
+    ):
+        shared = {
+            "DATABASE_URL": database.dsn,
+            "PROGRESS_JWT_SECRET": SECRET,
+            "PROGRESS_LINGER_SECONDS": str(asked.linger),
+        }
+        relays = [
+            Relay(shared | {"PROGRESS_NATS": nats.address}, folder / f"relay-{n}.log") for n in range(RELAYS)
+        ]
+        ways = [Way(partial(anyio.connect_tcp, "127.0.0.1", nats.port)) for _ in range(EDGES)]
         for way in ways:
             await tasks.start(way.run)
         edges = [
@@ -197,23 +180,14 @@ async def _staged(asked: argparse.Namespace, folder: Path) -> AsyncIterator[Scen
             ways=ways,
             tasks=tasks,
         )
-        try:
-            await nats.start()
+        async with killed_at_last([*edges, *relays]):
             for relay in relays:
                 await relay.launch()
             for edge in edges:
                 await edge.start()
             scene.begin(tasks)
             yield scene
-        finally:
             tasks.cancel_scope.cancel()
-            with anyio.CancelScope(shield=True):
-                for child in (*edges, *relays):
-                    await child.kill()
-                await nats.stop()
-                for ledger in ledgers:
-                    ledger.forget()
-                await database.stop()
 
 
 def _figures(scene: Scene) -> list[Figure]:

@@ -8,6 +8,8 @@ from uuid import UUID
 
 import anyio
 
+from loadtest.access import get
+
 CHUNK_BYTES = 1 << 16
 FIRST_SECONDS_MAX = 30.0
 LENGTH = b"content-length:"
@@ -69,7 +71,7 @@ class Probe:
     async def is_ready(self) -> bool:
         """Whether the answer is 200."""
         if not self._is_asked:
-            self._writer.write(_request("/readyz"))
+            self._writer.write(get("/readyz"))
         self._is_asked = False
         head = await self._reader.readuntil(b"\r\n\r\n")
         length = head.lower().partition(LENGTH)[2].partition(b"\r\n")[0]
@@ -83,11 +85,7 @@ async def _asking(
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        writer.write(_request(path, *headers))
+        writer.write(get(path, *headers))
         yield reader, writer
     finally:
         writer.close()
-
-
-def _request(path: str, *headers: str) -> bytes:
-    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: localhost", *headers, "", ""]).encode()

@@ -13,17 +13,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import IO
 
 import httpx
 import msgspec
 
-from loadtest.contest import PATH, Serving
+from loadtest.access import SECRET, stream_request
+from loadtest.contest import Serving
 from loadtest.reader import OURS as OUR_LOOK
-from loadtest.scene import stream_request
-from loadtest.served import SECRET
 from tests.cluster import free_port
 
 SERVICE = (sys.executable, "-m", "progress_service")
@@ -32,7 +30,7 @@ STOP_SECONDS_MAX = 15.0
 LOOK_SECONDS = 0.02
 RELAY_SAYS = "this relay leads"
 FEED_SAYS = "(live)"
-"""So does each worker whose feed is `auto`, which finds out for itself what it can follow."""
+"""In what a worker says once its feed is live, if that is `auto`; no other says so."""
 SETTINGS: Mapping[str, str] = {
     "PROGRESS_JWT_SECRET": SECRET,
     # All who watch live on one machine, which no real crowd does.
@@ -42,12 +40,10 @@ SETTINGS: Mapping[str, str] = {
 
 
 class Spoken(msgspec.Struct):
-    """What a NATS server has passed on since its start (its /varz)."""
+    """What a NATS server has been sent since its start (of its /varz)."""
 
     in_msgs: int
-    out_msgs: int
     in_bytes: int
-    out_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +55,7 @@ class Nats:
     monitor: str
 
     def spoken(self) -> Spoken:
-        """What it has passed on so far."""
+        """What it has been sent so far."""
         return msgspec.json.decode(httpx.get(f"{self.monitor}/varz").content, type=Spoken)
 
 
@@ -140,7 +136,7 @@ def service(dsn: str, feed: str, workers: int = 1) -> Iterator[Serving]:
         return is_ready(port) and (workers == 1 or said.count(FEED_SAYS) >= workers)
 
     with started(command, is_up, environment) as pid:
-        yield Serving(port, [pid], partial(stream_request, PATH), OUR_LOOK)
+        yield Serving(port, [pid], stream_request, OUR_LOOK)
 
 
 def is_ready(port: int) -> bool:

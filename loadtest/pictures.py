@@ -10,8 +10,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from loadtest.figures import Figure, shown
-from loadtest.report import Plot
+from loadtest.figures import Figure, Plot, shown
 
 COLORS = ("#0b6bcb", "#d1495b", "#3c896d", "#8e6c8a", "#c98a2b", "#52606d", "#17a2b8", "#7a4419")
 GOAL_COLOR = "#8a8a8a"

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TextIO
 
 FILES_TO_SPARE = 200
@@ -40,7 +40,7 @@ class Served:
         self._input.flush()
 
     def state(self) -> dict[str, float]:
-        """Its memory, its processor time, its open files and streams, and how often a stream fell behind."""
+        """Its memory, its open files and streams, and how often a stream fell behind."""
         self._input.write("state\n")
         self._input.flush()
         state: dict[str, float] = json.loads(self._output.readline())
@@ -81,29 +81,28 @@ def served(
     """
     command = [sys.executable, "-m", "loadtest.served", name]
     environment = os.environ | (settings or {})
-    with tempfile.TemporaryFile("w+") as errors, ExitStack() as stack:
+    with tempfile.TemporaryFile("w+") as errors:
         with pinned(core):
-            process = stack.enter_context(
-                subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=errors,
-                    text=True,
-                    env=environment,
-                )
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=environment,
             )
-        server = None
-        try:
-            server = Served(process, errors)
-            if files is not None:
-                resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (files, files))
-            yield server
-        finally:
-            assert process.stdin is not None
-            process.stdin.close()
-            if server is not None:
-                sys.stderr.write(server.said())
+        with process:
+            server = None
+            try:
+                server = Served(process, errors)
+                if files is not None:
+                    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (files, files))
+                yield server
+            finally:
+                assert process.stdin is not None
+                process.stdin.close()
+                if server is not None:
+                    sys.stderr.write(server.said())
 
 
 def pin(core: Sequence[int]) -> None:
@@ -118,11 +117,11 @@ def pinned(core: Sequence[int]) -> Iterator[None]:
 
     So has this process until it leaves. It has to leave before it measures, or it has no core of its own.
     """
-    if not core or not hasattr(os, "sched_setaffinity"):
+    if not core:
         yield
         return
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, core)
+    pin(core)
     try:
         yield
     finally:

@@ -2,7 +2,7 @@
 
 All streams are sent the same frames, so most of what comes has come to another stream before. What each
 distinct piece of bytes says is read thoroughly, once; for all others it is looked up. So nothing is taken on
-trust, and one core reads several times what a core can send.
+trust, and one core reads about as much as the fastest server sends from another.
 """
 
 import json
@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-import jwt
-
-from loadtest.served import SECRET, USER_ID
+from loadtest.answers import Silence, WrongAnswerError
 
 CHUNK_BYTES = 1 << 16
 WAIT_SECONDS_MAX = 60.0
@@ -27,16 +25,6 @@ CHUNKED = b"transfer-encoding: chunked"
 EVENT_END = re.compile(rb"\r?\n\r?\n")
 NAME = re.compile(rb"^event: ?([^\r\n]*)", re.MULTILINE)
 DATA = re.compile(rb"^data: ?([^\r\n]*)", re.MULTILINE)
-
-
-class Silence(Exception):
-    """Nothing came for too long."""
-
-
-class WrongAnswerError(Exception):
-    """A stream did not get every frame, once and in order, so its speed means nothing."""
-
-
 EVENT: Final = "job"
 """The event that tells of one job, wherever events can have names."""
 
@@ -179,13 +167,6 @@ class Reader:
                 self._spans.clear()
             self._spans[chunk] = span
         return span
-
-
-def stream_request(user_id: str = USER_ID) -> bytes:
-    """The whole request that opens a user's stream."""
-    token = jwt.encode({"sub": user_id, "exp": time.time() + 3_600}, SECRET)
-    lines = ["GET /v1/stream HTTP/1.1", "Host: localhost", f"Authorization: Bearer {token}", "", ""]
-    return "\r\n".join(lines).encode()
 
 
 def dechunked(text: bytes) -> tuple[bytes, bytes]:

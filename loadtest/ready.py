@@ -8,33 +8,30 @@ to come out of the stream. Meanwhile another user's row is written as fast as it
 """
 
 import argparse
-import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import anyio
 import asyncpg
-import jwt
 
+from loadtest.access import SECRET, token
 from loadtest.figures import Figure, figure
 from loadtest.live import live
 from loadtest.page import Page, Probe
 from loadtest.report import options, parsed, publish
-from progress_service.embedded import embedded_postgres
-from progress_service.jobs.schema import apply_schema, schema_text
+from loadtest.scene import world
+from progress_service.jobs.schema import schema_text
 from progress_service.server import listening_socket
 from progress_service.service import opened
 from progress_service.settings import Settings
 
 if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
+    from loadtest.postgres import Connection
 
-SECRET = "only good for measuring, and as long as a secret has to be"
 AT_ONCE = 6
 READY_SECONDS_MAX = 30.0
 SEEN_SECONDS_MAX = 5.0
@@ -73,9 +70,9 @@ def main(arguments: Sequence[str]) -> int:
     tally = Tally(asked.times)
     with (
         live("ready", 1) as now,
-        tempfile.TemporaryDirectory(prefix="ready-") as folder,
-        embedded_postgres(Path(folder), settings=HASTY) as dsn,
+        world(**HASTY) as there,
     ):
+        dsn = there.database("ready", schema_text())
         now.step(f"{asked.times:,} services start")
         anyio.run(_try_all, dsn, tally, asked.at_once, backend_options={"use_uvloop": True})
     publish(f"A write right after /readyz, {asked.times:,} times", _figures(tally), asked)
@@ -109,7 +106,6 @@ def _figures(tally: Tally) -> list[Figure]:
 
 
 async def _try_all(dsn: str, tally: Tally, at_once: int) -> None:
-    await apply_schema(dsn, schema_text())
     async with anyio.create_task_group() as noise:
         noise.start_soon(_make_noise, dsn)
         async with anyio.create_task_group() as tries:
@@ -129,12 +125,11 @@ async def _try_once(dsn: str, writers: "tuple[Connection, Connection]", tally: T
     """Start a service and see what its stream tells; False if it was ready before all was prepared."""
     _, writer = writers
     user_id: UUID = await writer.fetchval(NEW_USER)
-    token = jwt.encode({"sub": str(user_id), "exp": time.time() + 600}, SECRET)
     settings = Settings(_env_file=None, jwt_secret=SECRET)
     with listening_socket("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         # They wait in the listening socket's queue, and are the first that the server answers.
-        async with Page.opened(port, token) as page, Probe.opened(port) as probe:
+        async with Page.opened(port, token(user_id)) as page, Probe.opened(port) as probe:
             async with opened(settings, dsn) as service, anyio.create_task_group() as tasks:
                 server = service.server(on_start=lambda: None)
                 tasks.start_soon(server.serve, [listener])

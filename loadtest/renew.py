@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import httpx
-import jwt
 
+from loadtest.access import token
 from loadtest.figures import Figure, figure
 from loadtest.live import live
 from loadtest.process import allow_files, cores, pin, served
 from loadtest.report import options, parsed, publish
-from loadtest.served import SECRET, USER_ID
+from loadtest.served import USER_ID
 from tests.event_stream import Event, EventStreamReader
 
 FRAMES_PER_SECOND = 10
@@ -118,5 +118,4 @@ async def _take(http: httpx.AsyncClient, stream: Stream, event: Event, token_sec
 
 
 def _signed_in(token_seconds: float) -> dict[str, str]:
-    token = jwt.encode({"sub": USER_ID, "exp": time.time() + token_seconds}, SECRET)
-    return {"Authorization": f"Bearer {token}"}
+    return {"Authorization": f"Bearer {token(USER_ID, token_seconds)}"}

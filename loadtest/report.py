@@ -13,31 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from loadtest.figures import Figure, console, machine, shown, table
+from loadtest.figures import Figure, Line, Plot, console, machine, shown, table
 
 JSON_NAME, MARKDOWN_NAME, OVERVIEW = "report.json", "report.md", "figures"
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of a plot, through points of x and y."""
-
-    name: str
-    points: Sequence[tuple[float, float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """One picture of several lines. `limit` is drawn as a goal that y must not exceed."""
-
-    name: str
-    title: str
-    x: str
-    y: str
-    lines: Sequence[Line]
-    is_log_x: bool = False
-    is_log_y: bool = False
-    limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +80,13 @@ def publish(
         screen.print(note)
     screen.print(", ".join(f"{name} {value}" for name, value in machine().items()), style="dim")
     content = report.as_json()
-    write(report, content, asked.report)
+    _write(report, content, asked.report)
     if asked.json is not None:
         _write_json(content, asked.json)
     screen.print(f"The report is in {asked.report}.", style="dim")
 
 
-def write(report: Report, content: dict[str, Any], folder: Path) -> None:
+def _write(report: Report, content: dict[str, Any], folder: Path) -> None:
     """The report's files: its JSON, its Markdown and a picture of each plot."""
     # The library takes half a second and 60 MB, which nobody should pay while something is measured.
     from loadtest.pictures import draw_figures, draw_plot  # noqa: PLC0415
@@ -118,10 +96,10 @@ def write(report: Report, content: dict[str, Any], folder: Path) -> None:
     draw_figures(report.title, report.figures, folder / f"{OVERVIEW}.svg")
     for plot in report.plots:
         draw_plot(plot, folder / f"{plot.name}.svg")
-    (folder / MARKDOWN_NAME).write_text(markdown(report, content), encoding="utf-8")
+    (folder / MARKDOWN_NAME).write_text(_markdown(report, content), encoding="utf-8")
 
 
-def markdown(report: Report, content: dict[str, Any]) -> str:
+def _markdown(report: Report, content: dict[str, Any]) -> str:
     """The whole report as a page."""
     pictures = [f"![{plot.title}]({plot.name}.svg)" for plot in report.plots]
     machine_line = ", ".join(f"{name} {value}" for name, value in content["machine"].items())
@@ -142,7 +120,7 @@ def markdown(report: Report, content: dict[str, Any]) -> str:
 def figures_table(figures: Sequence[Figure]) -> str:
     """The figures as Markdown: what was measured of several services side by side, ratios, and the rest."""
     services, ratios = _compared(figures, are_ratios=False), _compared(figures, are_ratios=True)
-    beside = {each.name for table in (services, ratios) for of in table.values() for each in of.values()}
+    beside = {each.name for group in (services, ratios) for of in group.values() for each in of.values()}
     rest = [each for each in figures if each.name not in beside]
     return "\n\n".join(filter(None, (_side_by_side(services), _side_by_side(ratios), _one_by_one(rest))))
 

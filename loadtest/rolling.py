@@ -13,25 +13,25 @@ import argparse
 import itertools
 import tempfile
 import time
-from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 
-from loadtest.figures import Figure, figure
-from loadtest.havoc import Service
+from loadtest.access import token
+from loadtest.answers import WrongAnswerError
+from loadtest.figures import Figure, Line, Plot, crowding, figure
+from loadtest.havoc import Service, killed_at_last
 from loadtest.live import Live, live
 from loadtest.parts import SETTINGS, nats, program, relay, started
 from loadtest.postgres import connected
 from loadtest.process import allow_files
-from loadtest.reader import WrongAnswerError
-from loadtest.report import Line, Plot, options, parsed, publish
-from loadtest.scene import People, job_id, person_id, populate, token, world
+from loadtest.report import options, parsed, publish
+from loadtest.scene import People, job_id, person_id, populate, world
 from loadtest.witness import Browser
 from progress_service.jobs.schema import schema_text
 from tests.cluster import free_port
@@ -123,21 +123,16 @@ class Jobs:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """What came of one edge's restart. `back_at` is when each of its streams was open again, sorted."""
+    """What came of one edge's restart.
+
+    `back_at` is when each of its streams was open again, sorted; `peak` and `mean` say how many in a second.
+    """
 
     began: float
     back_at: Sequence[float]
     exit_seconds: float
-
-    @property
-    def peak(self) -> int:
-        """How many came back in any one second, at most."""
-        return max(bisect_left(self.back_at, at + 1.0) - number for number, at in enumerate(self.back_at))
-
-    @property
-    def mean(self) -> float:
-        """How many came back in a second, from the first to the last; what takes less counts as one."""
-        return len(self.back_at) / max(1.0, self.back_at[-1] - self.back_at[0])
+    peak: int
+    mean: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +166,9 @@ def main(arguments: Sequence[str]) -> int:
         settings = {"PROGRESS_FEED": between.address, "PROGRESS_DRAIN_SECONDS": str(asked.drain)}
         environment = {**SETTINGS, **settings, "DATABASE_URL": dsn}
         edges = [Service(each, environment, Path(folder) / f"{each}.log") for each in ports]
-        browsers = [Browser(_label(person), token(person), [port]) for person in range(asked.streams)]
+        browsers = [
+            Browser(_label(person), token(person_id(person)), [port]) for person in range(asked.streams)
+        ]
         jobs = Jobs(asked.streams, asked.rate, asked.at_work)
         with relay(dsn, between.address, "notify", PROGRESS_LINGER_SECONDS=str(asked.linger)):
             run = anyio.run(_run, dsn, edges, browsers, jobs, now, backend_options={"use_uvloop": True})
@@ -212,7 +209,13 @@ async def _run(dsn: str, edges: Sequence[Service], browsers: Sequence[Browser], 
     """Restart every edge while jobs run and end, and see who has missed what."""
     now.step(f"{len(browsers):,} come")
     restarts, done = [], anyio.Event()
-    async with _started(edges), connected(dsn) as connection, anyio.create_task_group() as tasks:
+    async with (
+        killed_at_last(edges),
+        connected(dsn) as connection,
+        anyio.create_task_group() as tasks,
+    ):
+        for edge in edges:
+            await edge.start()
         for browser in browsers:
             tasks.start_soon(browser.run)
         await _until(lambda: all(browser.is_open for browser in browsers), "some do not get a stream")
@@ -232,18 +235,6 @@ async def _run(dsn: str, edges: Sequence[Service], browsers: Sequence[Browser], 
     return Run(restarts, jobs.count, lost, sum(browser.refused for browser in browsers))
 
 
-@asynccontextmanager
-async def _started(edges: Sequence[Service]) -> AsyncIterator[None]:
-    try:
-        for edge in edges:
-            await edge.start()
-        yield
-    finally:
-        with anyio.CancelScope(shield=True):
-            for edge in edges:
-                await edge.kill()
-
-
 async def _restarted(edge: Service, browsers: Sequence[Browser]) -> Restart:
     """Stop an edge as an operator does, start it again, and wait until everybody has a stream."""
     began = time.monotonic()
@@ -254,7 +245,7 @@ async def _restarted(edge: Service, browsers: Sequence[Browser]) -> Restart:
     back_at = sorted(at for browser in browsers for at in browser.opened_at if at > began)
     if not back_at:
         raise WrongAnswerError("an edge without a stream was restarted, which shows nothing")
-    return Restart(began, back_at, exit_seconds)
+    return Restart(began, back_at, exit_seconds, *crowding(back_at))
 
 
 def _is_unseen(jobs: Jobs, browsers: Sequence[Browser]) -> bool:

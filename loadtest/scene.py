@@ -1,4 +1,4 @@
-"""A made-up world for services that follow a database: people, their jobs, and who tells them of those.
+"""A made-up world for services that follow a database: a PostgreSQL, people, and their jobs.
 
 People and jobs are numbered, and their ids say the number, so that whoever reads a frame knows whose it has
 to be.
@@ -6,27 +6,19 @@ to be.
 
 import re
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
-import asyncpg
-import jwt
 import psutil
 
 from loadtest.clockwork import TOTAL
-from loadtest.served import SECRET
+from loadtest.postgres import connected
 from progress_service.embedded import embedded_postgres
 from progress_service.jobs.schema import apply_schema
 
-if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
-
-TOKEN_SECONDS = 12 * 3_600
 SETTINGS = {"max_connections": "100"}
 NEW_PEOPLE = "INSERT INTO users (id) SELECT unnest($1::uuid[])"
 NEW_JOBS = """
@@ -75,17 +67,6 @@ def job_number(job: str) -> int:
     return number if job == job_id(number) else -1
 
 
-def token(person: int) -> str:
-    """That person's access token."""
-    return jwt.encode({"sub": person_id(person), "exp": time.time() + TOKEN_SECONDS}, SECRET)
-
-
-def stream_request(path: str, person: int) -> bytes:
-    """The whole request that opens that person's stream."""
-    lines = [f"GET {path} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {token(person)}", "", ""]
-    return "\r\n".join(lines).encode()
-
-
 class World:
     """A PostgreSQL of one's own. `world` makes one."""
 
@@ -124,24 +105,17 @@ def populate(dsn: str, people: People) -> None:
 
 
 async def _made(dsn: str, name: str, address: str, sql: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    await connection.execute(f'CREATE DATABASE "{name}"')
-    await connection.close()
+    async with connected(dsn) as connection:
+        await connection.execute(f'CREATE DATABASE "{name}"')
     await apply_schema(address, sql)
 
 
 async def _populated(dsn: str, people: People) -> None:
-    connection = await asyncpg.connect(dsn)
     jobs = people.jobs
     owners = [person_id(people.owner(job)) for job in jobs]
-    await connection.execute("TRUNCATE users, bulk_enrichment_jobs")
-    await connection.execute(NEW_PEOPLE, [person_id(number) for number in range(people.count)])
-    await connection.execute(NEW_JOBS, jobs, owners, TOTAL)
-    await connection.execute("VACUUM ANALYZE bulk_enrichment_jobs")
-    await connection.execute("CHECKPOINT")
-    await connection.close()
-
-
-def files(pids: Sequence[int]) -> int:
-    """The open descriptors of these processes."""
-    return sum(psutil.Process(pid).num_fds() for pid in pids)
+    async with connected(dsn) as connection:
+        await connection.execute("TRUNCATE users, bulk_enrichment_jobs")
+        await connection.execute(NEW_PEOPLE, [person_id(number) for number in range(people.count)])
+        await connection.execute(NEW_JOBS, jobs, owners, TOTAL)
+        await connection.execute("VACUUM ANALYZE bulk_enrichment_jobs")
+        await connection.execute("CHECKPOINT")

@@ -3,11 +3,10 @@
     python -m loadtest.served ours|database
 
 It prints the port that it listens on; `database`, which follows the one that DATABASE_URL names, when its
-feed is live. Then it obeys the lines of its input: `state` is answered with one line
-of JSON (memory, processor time, open files and streams, how often a stream fell behind); `send N` makes N
-changes, and tells each to every stream, one after the other; `burst N` tells N changes, of as many jobs,
-together, as the feeds do with what they hear at once. SIGTERM stops it as it stops the real one; other
-settings come from its environment.
+feed is live. Then it obeys the lines of its input: `state` is answered with one line of JSON (memory, open
+files and streams, how often a stream fell behind); `send N` makes N changes, and tells each to every stream,
+one after the other; `burst N` tells N changes, of as many jobs, together, as the feeds do with what they hear
+at once. SIGTERM stops it as it stops the real one; other settings come from its environment.
 """
 
 import asyncio
@@ -16,13 +15,13 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import anyio
 import psutil
 
+from loadtest.access import SECRET
 from progress_service.core.events import FeedState, JobReported
 from progress_service.core.model import Job, Progress, Status
 from progress_service.feeds.feed import Accept
@@ -31,14 +30,12 @@ from progress_service.server import Server, collect_less_often, listening_socket
 from progress_service.service import Service, monotonic_clock, opened
 from progress_service.settings import Settings
 
-SECRET = "only good for measuring, and as long as a secret has to be"
 USER_ID = "00000000-0000-4000-8000-000000000001"
 JOBS = 8
 """How many jobs the changes go around: as many can be told together, and none of them in place of another."""
 
 BORN = datetime(2026, 1, 1, tzinfo=UTC)
 LOOK_SECONDS = 0.002
-PIECE_BYTES = 1 << 16
 
 
 class Scripted:
@@ -79,7 +76,7 @@ async def ours() -> None:
 
 
 async def database() -> None:
-    """The real service with all that belongs to it. Others change its rows, so `send` does nothing."""
+    """The real service with all that belongs to it. Others change its rows: `send` and `burst` do nothing."""
     settings = Settings(_env_file=None, jwt_secret=SECRET, streams_per_user_max=10_000)
     async with opened(settings, os.environ["DATABASE_URL"]) as service:
         while service.publisher.feed_state is not FeedState.LIVE:  # noqa: ASYNC110 - what others ask, too.
@@ -104,27 +101,19 @@ async def _obey(
             tasks.start_soon(_serve, server, listener, tasks.cancel_scope)
             tasks.start_soon(_stop_on_sigterm, server)
             _say(listener.getsockname()[1])
-            rest, sent = b"", 0
-            while piece := await commands.read(PIECE_BYTES):
-                *lines, rest = (rest + piece).split(b"\n")
-                for line in lines:
-                    command, _, count = line.partition(b" ")
-                    if command == b"state":
-                        _say(
-                            {
-                                "bytes": process.memory_info().rss,
-                                "seconds": time.process_time(),
-                                "files": process.num_fds(),
-                                **streams(),
-                            }
-                        )
-                        continue
-                    step = int(count) if command == b"burst" else 1
-                    for first in range(sent + 1, sent + 1 + int(count), step):
-                        tell(range(first, first + step))
-                        # Let whatever was woken write.
-                        await asyncio.sleep(0)
-                    sent += int(count)
+            told = 0
+            while line := await commands.readline():
+                command, _, count = line.strip().partition(b" ")
+                if command == b"state":
+                    _say({"bytes": process.memory_info().rss, "files": process.num_fds(), **streams()})
+                    continue
+                last = told + int(count)
+                step = int(count) if command == b"burst" else 1
+                for first in range(told + 1, last + 1, step):
+                    tell(range(first, first + step))
+                    # Let whatever was woken write.
+                    await asyncio.sleep(0)
+                told = last
             server.should_exit = True
 
 

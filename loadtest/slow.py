@@ -14,12 +14,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from loadtest.access import stream_request
 from loadtest.ends import Endings
 from loadtest.figures import Figure, figure
 from loadtest.live import live
 from loadtest.process import Served, allow_files, cores, pin, served
-from loadtest.reader import Reader, stream_request
+from loadtest.reader import Reader
 from loadtest.report import options, parsed, publish
+from loadtest.served import USER_ID
 
 EXIT_SECONDS_MAX = 5 + 2
 """After the time to drain: what the service gives connections to close, and the end of a Python process."""
@@ -105,7 +107,10 @@ def _run(asked: argparse.Namespace, core: Sequence[int]) -> Run:
     stalled, frames = asked.stalled, asked.frames
     exit_seconds_max = asked.drain_seconds + EXIT_SECONDS_MAX
     settings = {"PROGRESS_DRAIN_SECONDS": str(asked.drain_seconds)}
-    with served("ours", core, settings) as server, closing(Reader(server.port, stream_request())) as reader:
+    with (
+        served("ours", core, settings) as server,
+        closing(Reader(server.port, stream_request(USER_ID))) as reader,
+    ):
         reader.open(asked.readers)
         _time(server, reader, WARM_FRAMES)
         alone = _time(server, reader, frames)
@@ -116,7 +121,7 @@ def _run(asked: argparse.Namespace, core: Sequence[int]) -> Run:
         free_seconds = first.seconds_until_free(server, before["files"])
         first.close()
         second = _Stalled(server, reader, stalled)
-        with closing(Endings(server.port, stream_request())) as endings:
+        with closing(Endings(server.port, stream_request(USER_ID))) as endings:
             endings.open(1)
             began = time.monotonic()
             server.terminate()
@@ -162,7 +167,7 @@ class _Stalled:
             connection = socket.socket()
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW_BYTES)
             connection.connect(("127.0.0.1", server.port))
-            connection.sendall(stream_request())
+            connection.sendall(stream_request(USER_ID))
             self._sockets.append(connection)
         while server.state()["streams"] < count:
             time.sleep(LOOK_SECONDS)

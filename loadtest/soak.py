@@ -16,19 +16,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
-import msgspec
+import psutil
 
+from loadtest.answers import WrongAnswerError
 from loadtest.contest import OURS, Contestant, add_options, taking_part
 from loadtest.crowd import Crowd
-from loadtest.figures import Figure, figure
+from loadtest.figures import Figure, Line, Plot, figure
 from loadtest.live import Live, live
 from loadtest.lives import Done, Orders
-from loadtest.orders import Worker, order, working
+from loadtest.orders import Worker, order, reported, working
 from loadtest.peers import usage
 from loadtest.process import allow_files
-from loadtest.reader import WrongAnswerError
-from loadtest.report import Line, Plot, options, parsed, publish
-from loadtest.scene import People, files, job_id, job_number, populate, world
+from loadtest.report import options, parsed, publish
+from loadtest.scene import People, job_id, job_number, populate, world
 
 SLOPE_BYTES_MAX = 4 << 20
 """An hour; what a service of 80 MB may gain in a day before anybody has to look."""
@@ -111,7 +111,7 @@ def _run(contestant: Contestant, dsn: str, asked: argparse.Namespace, now: Live)
     orders = Orders(asked.rate, asked.users, asked.at_work, UPDATES)
     with contestant.start(dsn, ()) as serving:
         processes = serving.pids
-        soaked.files_before = files(processes)
+        soaked.files_before = _files(processes)
         with closing(Crowd(serving, people)) as crowd, working("lives", dsn) as worker:
             crowd.open(range(asked.users))
             order(worker, orders)
@@ -122,9 +122,9 @@ def _run(contestant: Contestant, dsn: str, asked: argparse.Namespace, now: Live)
             )
             soaked.delivered, soaked.jobs = crowd.delivered, done.jobs
         deadline = time.monotonic() + FREE_SECONDS_MAX
-        while files(processes) > soaked.files_before and time.monotonic() < deadline:
+        while _files(processes) > soaked.files_before and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS / 10)
-        soaked.files_after = files(processes)
+        soaked.files_after = _files(processes)
     return soaked
 
 
@@ -135,7 +135,7 @@ def _come_and_go(
     visitors = [person for person in range(asked.users) if not _stays(person)]
     began = time.monotonic()
     while (elapsed := time.monotonic() - began) < 60 * asked.minutes:
-        soaked.looks.append((elapsed, usage(processes).bytes, files(processes)))
+        soaked.looks.append((elapsed, usage(processes).bytes, _files(processes)))
         now.say(
             f"{elapsed / 60:.1f} min, {usage(processes).bytes / 2**20:.1f} MiB, {crowd.delivered:,} changes"
         )
@@ -145,6 +145,11 @@ def _come_and_go(
         crowd.open(chance.choices(visitors, k=len(going)))
         soaked.came += len(going)
         crowd.read(max(0.0, began + elapsed + LOOK_SECONDS - time.monotonic()))
+
+
+def _files(processes: Sequence[int]) -> int:
+    """The open descriptors of these processes."""
+    return sum(psutil.Process(process).num_fds() for process in processes)
 
 
 def _stays(person: int) -> bool:
@@ -160,12 +165,11 @@ def _untold(crowd: Crowd, people: People, jobs: int) -> int:
 
 def _ended(worker: Worker, crowd: Crowd) -> Done:
     assert worker.stdin is not None
-    assert worker.stdout is not None
     worker.stdin.close()
     crowd.read_until(lambda: worker.poll() is not None, 6 * SEEN_SECONDS_MAX, "the worker is not done")
     if worker.returncode:
         raise WrongAnswerError(f"the worker ended with status {worker.returncode}")
-    return msgspec.json.decode(worker.stdout.readline(), type=Done)
+    return reported(worker, Done)
 
 
 def _figures(found: Mapping[str, Soaked], minutes: float) -> Iterator[Figure]:

@@ -14,15 +14,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 from loadtest.connections import AT_ONCE, SOURCES
 from loadtest.contest import OURS, Contestant, add_options, take_turns, taking_part
 from loadtest.crowd import Crowd
-from loadtest.figures import Figure, figure
+from loadtest.figures import Figure, Line, Plot, figure
 from loadtest.live import Live, live
 from loadtest.peers import usage
 from loadtest.process import FILES_TO_SPARE, allow_files, cores, pin
-from loadtest.report import Line, Plot, options, parsed, publish
+from loadtest.report import options, parsed, publish
 from loadtest.scene import People, populate, world
 
 BYTES_MAX = 10_240
@@ -174,10 +175,7 @@ def _curves(runs: Runs) -> Iterator[Plot]:
         lines = [
             Line(
                 name,
-                [
-                    (count, figure("", y, each).median)
-                    for count, each in zip(counts, zip(*of, strict=True), strict=True)
-                ],
+                [(count, median(each)) for count, each in zip(counts, zip(*of, strict=True), strict=True)],
             )
             for name, of in values.items()
         ]

@@ -3,21 +3,18 @@
 Nothing is given a core of its own: PostgreSQL, the service, the writers and the reader share the machine.
 """
 
-import selectors
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
-import msgspec
-
+from loadtest.answers import WrongAnswerError
 from loadtest.clockwork import Done, Orders
 from loadtest.contest import Contestant, Serving
 from loadtest.crowd import Crowd
 from loadtest.live import Live
-from loadtest.orders import Worker, order, working
+from loadtest.orders import Worker, have_reported, order, reported, working
 from loadtest.peers import usage
-from loadtest.reader import WrongAnswerError
 from loadtest.scene import People, World, populate
 
 BEGIN_SECONDS = 0.3
@@ -91,7 +88,7 @@ def run(world: World, contestant: Contestant, dsn: str, load: Load, now: Live) -
             now.say(f"{crowd.delivered:,} changes delivered")
         after = _Meters(world, serving, crowd)
         crowd.read_until(lambda: have_reported(writers), 2 * SEEN_SECONDS_MAX, "the writers are not done")
-        done = [report(writer) for writer in writers]
+        done = [reported(writer, Done) for writer in writers]
         numbers = {job: number for each in done for job, number in each.numbers.items()}
         crowd.read_until(
             lambda: not crowd.lacking(numbers), SEEN_SECONDS_MAX, "somebody has not seen the end of a job"
@@ -160,18 +157,3 @@ def _order(writer: Worker, load: Load, begin: float, number: int) -> None:
         seed=number,
     )
     order(writer, orders)
-
-
-def have_reported(writers: Sequence[Worker]) -> bool:
-    """Whether each has begun to say what it has done; that may be more than a pipe holds."""
-    with selectors.DefaultSelector() as selector:
-        for writer in writers:
-            assert writer.stdout is not None
-            selector.register(writer.stdout, selectors.EVENT_READ)
-        return len(selector.select(0)) == len(writers)
-
-
-def report(writer: Worker) -> Done:
-    """What it says that it has done."""
-    assert writer.stdout is not None
-    return msgspec.json.decode(writer.stdout.readline(), type=Done)

@@ -9,32 +9,35 @@ import argparse
 import random
 import secrets
 import statistics
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import anyio
-import asyncpg
-import jwt
 from anyio.abc import TaskGroup
 from rich.console import Console
 
+from loadtest.access import token
 from loadtest.figures import Figure, figure
 from loadtest.havoc import Database
 from loadtest.ledger import Ledger, StuckError
-from loadtest.report import options
+from loadtest.postgres import connected
+from loadtest.report import options, publish
 from loadtest.witness import Browser, at_work
+from progress_service.jobs.schema import apply_schema, schema_text
 
-SECRET = "only good for measuring, and as long as a secret has to be"
 # What is committed must survive that processes are killed; the machine itself stays up.
 SETTINGS = {"fsync": "off", "max_connections": "200"}
 SEEN_SECONDS_MAX = 30.0
 FAULTS_BETWEEN_RESTS = 10
 BROWSERS_OF_A_USER = 10
 
+NEW_USER = "INSERT INTO users DEFAULT VALUES RETURNING id"
 TERMINATE = """
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE application_name LIKE 'progress_service%' AND pid <> pg_backend_pid()
@@ -73,10 +76,13 @@ Fault = Callable[[TrialT], Awaitable[None]]
 Faults = Mapping[str, tuple[Fault[TrialT], int]]
 """What can be broken, and how often in comparison."""
 
+Staged = Callable[[argparse.Namespace, Path], AbstractAsyncContextManager[TrialT]]
+"""Of the options and a folder for files, everything up and running: workers write, and browsers watch."""
 
-def breaking_options(program: str, description: str | None) -> argparse.ArgumentParser:
+
+def breaking_options(program: str, documentation: str | None) -> argparse.ArgumentParser:
     """The options of a program that breaks things."""
-    parser = options(program, description)
+    parser = options(program, documentation)
     parser.add_argument("--faults", type=int, default=100, help="how many; the first are one of each kind")
     parser.add_argument("--browsers", type=int, default=200, help="streams, ten of each user")
     parser.add_argument("--linger", type=float, default=30.0, help="seconds that a finished job stays")
@@ -86,7 +92,22 @@ def breaking_options(program: str, description: str | None) -> argparse.Argument
     return parser
 
 
-async def tried(staged: AbstractAsyncContextManager[TrialT], faults: Faults[TrialT], count: int) -> TrialT:
+def break_and_publish(
+    asked: argparse.Namespace,
+    staged: Staged[TrialT],
+    faults: Faults[TrialT],
+    figures: Callable[[TrialT], Sequence[Figure]],
+) -> int:
+    """Break what was asked for and publish *figures* of it; 1 if anything was lost, mixed up or went back."""
+    with tempfile.TemporaryDirectory(prefix=f"{asked.program}-") as folder:
+        scene = anyio.run(_tried, staged(asked, Path(folder)), faults, asked.faults)
+    publish(f"{sum(scene.survived.values()):,} faults, seed {asked.seed}", figures(scene), asked)
+    for violation in scene.violations[:20]:
+        print(violation)
+    return int(bool(scene.violations))
+
+
+async def _tried(staged: AbstractAsyncContextManager[TrialT], faults: Faults[TrialT], count: int) -> TrialT:
     """Break what was asked for; what was seen is kept, too, when it is interrupted or a writer is stuck."""
     scene: TrialT | None = None
     try:
@@ -134,31 +155,34 @@ def _order(chance: random.Random, faults: Mapping[str, tuple[object, int]], coun
     return [*once, *more][:count]
 
 
-async def terminate(dsn: str) -> None:
+async def terminate(scene: Trial) -> None:
     """Have PostgreSQL end every session of ours."""
-    connection = await asyncpg.connect(dsn)
-    await connection.execute(TERMINATE)
-    await connection.close()
+    async with connected(scene.database.dsn) as connection:
+        await connection.execute(TERMINATE)
 
 
-async def ledgers_of(dsn: str, users: int, chance: random.Random) -> list[Ledger]:
-    """Workers of as many new users."""
-    connection = await asyncpg.connect(dsn)
+@asynccontextmanager
+async def written_to(
+    asked: argparse.Namespace, folder: Path
+) -> AsyncIterator[tuple[Database, Sequence[Ledger], random.Random]]:
+    """A database, who will write to it (a worker for ten browsers), and the chance that the seed gives."""
+    chance = random.Random(asked.seed)  # noqa: S311 - the same for the same seed; guards nothing.
+    database = Database(folder / "postgres", SETTINGS)
+    await database.start()
+    ledgers: list[Ledger] = []
     try:
-        ids = [
-            await connection.fetchval("INSERT INTO users DEFAULT VALUES RETURNING id") for _ in range(users)
-        ]
+        await apply_schema(database.dsn, schema_text())
+        async with connected(database.dsn) as connection:
+            for number in range(asked.browsers // BROWSERS_OF_A_USER or 1):
+                user_id = await connection.fetchval(NEW_USER)
+                own = random.Random(chance.random())  # noqa: S311 - as above.
+                ledgers.append(Ledger(user_id, f"user {number}", database.dsn, own))
+        yield database, ledgers, chance
     finally:
-        await connection.close()
-    return [
-        Ledger(user_id, f"user {number}", dsn, random.Random(chance.random()))  # noqa: S311 - as above.
-        for number, user_id in enumerate(ids)
-    ]
-
-
-def token(ledger: Ledger) -> str:
-    """An access token of that worker's user."""
-    return jwt.encode({"sub": str(ledger.user_id), "exp": time.time() + 86_400}, SECRET)
+        with anyio.CancelScope(shield=True):
+            for ledger in ledgers:
+                ledger.forget()
+            await database.stop()
 
 
 def watchers(
@@ -167,7 +191,7 @@ def watchers(
     """Ten browsers of each worker's user, or fewer if there are to be fewer in all, which go to *ports*."""
     return {
         ledger: [
-            Browser(ledger.owner, token(ledger), [*ports[n % len(ports) :], *ports[: n % len(ports)]])
+            Browser(ledger.owner, token(ledger.user_id), [*ports[n % len(ports) :], *ports[: n % len(ports)]])
             for n in range(min(BROWSERS_OF_A_USER, browsers))
         ]
         for ledger in ledgers

@@ -17,10 +17,10 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 
 from loadtest.contest import OURS, add_options, take_turns, taking_part
-from loadtest.figures import Figure, figure
+from loadtest.figures import Figure, Line, Plot, figure
 from loadtest.live import live
 from loadtest.process import allow_files
-from loadtest.report import Line, Plot, options, parsed, publish
+from loadtest.report import options, parsed, publish
 from loadtest.scene import People, world
 from loadtest.traffic import Load, Run, quantile, run
 
@@ -70,7 +70,7 @@ def _figures(runs: Mapping[str, Sequence[Run]]) -> Iterator[Figure]:
             delays = [1e3 * quantile(each.since_stamped, share) for each in taken]
             goal = goals.get(label) if name == OURS else None
             yield figure(f"{name}: commit to frame, {label}", "ms", delays, at_most=goal)
-        for share, label in (QUANTILES[0], QUANTILES[1]):
+        for share, label in QUANTILES[:2]:
             delays = [1e3 * quantile(each.since_known, share) for each in taken]
             yield figure(f"{name}: known to frame, {label}", "ms", delays)
         delays = [1e3 * quantile(each.since_planned, 0.99) for each in taken]

@@ -15,6 +15,7 @@ from typing import Any
 
 import anyio
 
+from loadtest.access import get
 from tests.event_stream import Event, EventStreamReader
 
 FINISHED = frozenset({"completed", "failed", "cancelled"})
@@ -86,7 +87,8 @@ class Browser:
     async def _watch(self, port: int, reader: EventStreamReader, last_event_id: str) -> None:
         incoming, self._writer = await asyncio.open_connection("127.0.0.1", port)
         try:
-            self._writer.write(_request(self.token, last_event_id))
+            resumed = [f"Last-Event-ID: {last_event_id}"] if last_event_id else []
+            self._writer.write(get("/v1/stream", f"Authorization: Bearer {self.token}", *resumed))
             head = await incoming.readuntil(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1.1 200 "):
                 self.refused += 1
@@ -136,13 +138,6 @@ class Browser:
         self._revisions[job_id] = revision
         if job["status"] in FINISHED:
             self.ends.add((job_id, job["status"]))
-
-
-def _request(token: str, last_event_id: str) -> bytes:
-    lines = ["GET /v1/stream HTTP/1.1", "Host: localhost", f"Authorization: Bearer {token}"]
-    if last_event_id:
-        lines.append(f"Last-Event-ID: {last_event_id}")
-    return "\r\n".join([*lines, "", ""]).encode()
 
 
 def at_work(picture: dict[str, dict[str, Any]]) -> dict[str, int]:

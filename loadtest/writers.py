@@ -18,31 +18,27 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Self
 
 import anyio
-import asyncpg
 
+from loadtest.answers import WrongAnswerError
 from loadtest.figures import Figure, figure
 from loadtest.hearing import ROW_CHANNEL
 from loadtest.live import live
+from loadtest.orders import Worker, working
+from loadtest.postgres import connected
 from loadtest.report import options, parsed, publish
-from progress_service.embedded import embedded_postgres
+from loadtest.scene import world
 from progress_service.embedded.server import programs_folder
-from progress_service.jobs.schema import apply_schema, schema_text
-
-if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
+from progress_service.jobs.schema import schema_text
 
 KINDS = ("bare", "row", "rules", "notify", "wal")
-CONNECTIONS = {"max_connections": "100"}
 GOAL_WRITERS = 8
 JOBS_EACH = 10
 HEARD_SECONDS_MAX = 10.0
@@ -88,10 +84,6 @@ COUNTED = re.compile(r"number of transactions actually processed: (\d+)")
 SPEED = re.compile(r"tps = ([\d.]+) \(without initial connection time\)")
 
 
-class WrongAnswerError(Exception):
-    """An UPDATE that was counted is not there, or was not heard of, so its speed means nothing."""
-
-
 @dataclass(frozen=True, slots=True)
 class Run:
     """What one table's turn measured; `hearing_seconds` is the listener's processor time for each UPDATE."""
@@ -106,10 +98,9 @@ def main(arguments: Sequence[str]) -> int:
     runs: dict[tuple[int, str], list[Run]] = {(n, kind): [] for n in asked.writers for kind in asked.kinds}
     with (
         live("writers", asked.runs * len(runs)) as now,
-        tempfile.TemporaryDirectory(prefix="writers-") as folder,
-        embedded_postgres(Path(folder), settings=CONNECTIONS) as dsn,
+        world() as there,
     ):
-        dsns = {kind: anyio.run(_prepared, dsn, kind) for kind in asked.kinds}
+        dsns = {kind: there.database(f"{kind}_table", _schema(kind)) for kind in asked.kinds}
         for number in range(asked.runs):
             for (writers, kind), taken in runs.items():
                 now.step(f"{writers} by {kind}, run {number + 1}")
@@ -153,16 +144,9 @@ def _figures(
         yield figure(f"{by}: {kind}, the listener's CPU for each UPDATE", "µs", costs)
 
 
-async def _prepared(dsn: str, kind: str) -> str:
-    """A database of its own, with the table of that kind; returns its address."""
-    connection = await asyncpg.connect(dsn)
-    await connection.execute(f"CREATE DATABASE {kind}_table")
-    await connection.close()
-    address = re.sub(r"/[^/?]*(?=\?)", f"/{kind}_table", dsn, count=1)
-    feed: Literal["notify", "wal"] = "notify" if kind == "notify" else "wal"
-    sql = {"bare": BARE, "row": BARE + ROW}.get(kind) or schema_text(feed)
-    await apply_schema(address, sql)
-    return address
+def _schema(kind: str) -> str:
+    """The SQL of the table of that kind."""
+    return {"bare": BARE, "row": BARE + ROW}.get(kind) or schema_text("notify" if kind == "notify" else "wal")
 
 
 def _run(dsn: str, kind: str, writers: int, seconds: int) -> Run:
@@ -181,18 +165,15 @@ def _run(dsn: str, kind: str, writers: int, seconds: int) -> Run:
 
 async def _fresh(dsn: str, jobs: int) -> None:
     """New rows only, and nothing left to be done for those before."""
-    connection = await asyncpg.connect(dsn)
-    await connection.execute("TRUNCATE bulk_enrichment_jobs")
-    await connection.execute(NEW_JOBS, await connection.fetchval(NEW_USER), jobs)
-    await connection.execute("CHECKPOINT")
-    await connection.close()
+    async with connected(dsn) as connection:
+        await connection.execute("TRUNCATE bulk_enrichment_jobs")
+        await connection.execute(NEW_JOBS, await connection.fetchval(NEW_USER), jobs)
+        await connection.execute("CHECKPOINT")
 
 
 async def _completed(dsn: str) -> dict[str, int]:
-    connection = await asyncpg.connect(dsn)
-    rows = await connection.fetch(COMPLETED)
-    await connection.close()
-    return {row[0]: row[1] for row in rows}
+    async with connected(dsn) as connection:
+        return {row[0]: row[1] for row in await connection.fetch(COMPLETED)}
 
 
 def _written(dsn: str, writers: int, seconds: int) -> tuple[int, float]:
@@ -220,30 +201,21 @@ def _written(dsn: str, writers: int, seconds: int) -> tuple[int, float]:
 class Hearing:
     """The wire to the process that hears. `opened` makes one."""
 
-    def __init__(self, kind: str, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, kind: str, process: Worker) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self._kind = kind
         self._input, self._output = process.stdin, process.stdout
-        if not self._output.readline():
-            raise RuntimeError(f"nobody hears by {kind}")
 
     @classmethod
     @contextmanager
     def opened(cls, kind: str, dsn: str) -> Iterator[Self]:
         """Start it, and wait until it hears."""
-        with subprocess.Popen(
-            [sys.executable, "-m", "loadtest.hearing", kind],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"DATABASE_URL": dsn},
-        ) as process:
-            try:
-                yield cls(kind, process)
-            finally:
-                assert process.stdin is not None
-                process.stdin.close()
+        with working("hearing", dsn, kind) as process:
+            hearing = cls(kind, process)
+            yield hearing
+            hearing._input.close()
+            process.wait()
 
     def state(self) -> dict[str, Any]:
         """What it has heard so far."""

@@ -1,19 +1,19 @@
 """Many at once: what the database is asked, who is refused, and that those who are there go on."""
 
 import socket
-import time
 from contextlib import AsyncExitStack, ExitStack, closing
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import anyio
 import httpx
-import jwt
 import pytest
 
+from loadtest.access import stream_request, token
+from loadtest.answers import WrongAnswerError
 from loadtest.process import served
-from loadtest.reader import Reader, WrongAnswerError, stream_request
-from loadtest.served import SECRET
+from loadtest.reader import Reader
+from loadtest.served import USER_ID
 from progress_service.protocol import FILES_KEPT, FILES_SPARED
 from tests.postgres import connected, new_user
 from tests.running import Browser, bearer, ready, running, watching
@@ -138,18 +138,17 @@ async def test_too_many_commands_of_one_user_are_refused(dsn: str) -> None:
 
 def test_when_open_files_run_out_new_streams_are_refused_and_old_ones_go_on() -> None:
     """Without a descriptor to spare the database could not be reached again, and nobody would be served."""
-    token = jwt.encode({"sub": str(uuid4()), "exp": time.time() + 600}, SECRET)
     limit = FILES_SPARED + 40
     with (
         served("ours", files=limit) as server,
-        closing(Reader(server.port, stream_request())) as early,
-        closing(Reader(server.port, stream_request())) as late,
+        closing(Reader(server.port, stream_request(USER_ID))) as early,
+        closing(Reader(server.port, stream_request(USER_ID))) as late,
         httpx.Client(base_url=f"http://127.0.0.1:{server.port}") as http,
     ):
         early.open(10)
         with pytest.raises(WrongAnswerError, match="503 Service Unavailable"):
             late.open(FILES_SPARED)
-        refused = http.get("/v1/stream", headers={"Authorization": f"Bearer {token}"})
+        refused = http.get("/v1/stream", headers={"Authorization": f"Bearer {token(uuid4())}"})
         assert (refused.status_code, refused.json()["type"]) == (503, "/problems/full")
         assert refused.headers["retry-after"] == "5"
         assert http.get("/healthz").status_code == httpx.codes.OK

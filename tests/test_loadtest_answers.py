@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from loadtest import advance, jobs, ready, writers
-from loadtest.reader import Reader, WrongAnswerError
+from loadtest.answers import WrongAnswerError
+from loadtest.reader import Reader
 from progress_service.core.board import Board
 from progress_service.jobs.counts import Counts
 from tests.sending import sending
@@ -95,14 +96,14 @@ def test_advance_tells_when_an_item_is_lost(monkeypatch: pytest.MonkeyPatch) -> 
             count(counts, completed, failed, skipped)
 
     monkeypatch.setattr(Counts, "add", forgetful)
-    with pytest.raises(advance.WrongAnswerError, match="100 items were counted"):
+    with pytest.raises(WrongAnswerError, match="100 items were counted"):
         advance.main(["--calls", "100", "--runs", "1"])
 
 
 def test_writers_tells_when_an_update_is_not_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """A statement that finds no row is the fastest of all, and is counted like any other."""
     monkeypatch.setattr(writers, "SCRIPT", f"{writers.SCRIPT.rstrip().removesuffix(';')} AND false;")
-    with pytest.raises(writers.WrongAnswerError, match=r"UPDATEs that were counted, 0 are in the table"):
+    with pytest.raises(WrongAnswerError, match=r"UPDATEs that were counted, 0 are in the table"):
         writers.main(["--writers", "1", "--kinds", "bare", "--seconds", "1", "--runs", "1"])
 
 
@@ -111,14 +112,14 @@ def test_writers_tells_when_a_last_state_is_not_heard(monkeypatch: pytest.Monkey
     silent = writers.ROW.replace("FOR EACH ROW", "FOR EACH ROW WHEN ((NEW.progress -> 'completed')::int < 2)")
     monkeypatch.setattr(writers, "ROW", silent)
     monkeypatch.setattr(writers, "HEARD_SECONDS_MAX", 0.3)
-    with pytest.raises(writers.WrongAnswerError, match=r"row: the last state of \d+ jobs was not heard"):
+    with pytest.raises(WrongAnswerError, match=r"row: the last state of \d+ jobs was not heard"):
         writers.main(["--writers", "1", "--kinds", "row", "--seconds", "1", "--runs", "1"])
 
 
 def test_jobs_tells_when_a_job_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """To leave jobs out is the quickest way to load them."""
     monkeypatch.setattr(jobs, "OWNED", "SELECT id FROM bulk_enrichment_jobs WHERE $1::uuid IS NOT NULL")
-    with pytest.raises(jobs.WrongAnswerError, match="who has 10 jobs was told something else"):
+    with pytest.raises(WrongAnswerError, match="who has 10 jobs was told something else"):
         jobs.main(["--jobs", "20", "--runs", "1"])
 
 
@@ -126,5 +127,5 @@ def test_jobs_tells_when_a_change_is_not_flushed(monkeypatch: pytest.MonkeyPatch
     """A flush of nothing costs nothing, on a board of any size."""
     monkeypatch.setattr(jobs, "_loading", lambda *_: ())
     monkeypatch.setattr(Board, "_report", lambda *_: ())
-    with pytest.raises(jobs.WrongAnswerError, match="10 of 10 changes were not told"):
+    with pytest.raises(WrongAnswerError, match="10 of 10 changes were not told"):
         jobs.main(["--sizes", "20", "--changes", "10", "--runs", "1"])

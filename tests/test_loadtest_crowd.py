@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from loadtest import contest, soak, traffic, users
+from loadtest.answers import WrongAnswerError
 from loadtest.contest import Contestant, Serving
 from loadtest.crowd import Crowd
 from loadtest.peers.plain import Plain
-from loadtest.reader import OURS, Look, WrongAnswerError
+from loadtest.reader import OURS, Look
 from loadtest.scene import People, job_id, person_id
 from loadtest.writers import BARE, ROW
 from tests.sending import sending

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Final
 
 from loadtest.peers.peer import PROGRAMS, Running
-from loadtest.peers.piped import get, piped, stop
+from loadtest.peers.piped import event_stream, piped, stop
 from loadtest.process import pinned
 from loadtest.reader import Look
+from tests.cluster import free_port
 
 START_SECONDS_MAX: Final = 15.0
 LOOK_SECONDS: Final = 0.02
@@ -59,7 +60,7 @@ class Bridged(Running):
 
     def request(self, user_id: str) -> bytes:
         """The whole request that opens a stream of that user."""
-        return get(self._way.stream(user_id))
+        return event_stream(self._way.stream(user_id))
 
     def publish(self, user_id: str, jobs: Sequence[bytes]) -> None:
         """Have each stream of that user told each of *jobs*; the answers are not waited for, as with ours.
@@ -104,7 +105,7 @@ def bridged(
         core: The processors that it may use; none is all.
         dsn: The database; None is none.
     """
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as errors:
         with pinned(core):
             process = subprocess.Popen(
@@ -150,12 +151,6 @@ def told(port: int, way: Way) -> Mapping[str, str]:
         "WRAPPING": json.dumps(way.wrapping),
         "FIELDS": json.dumps(dict(way.fields)),
     }
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _await(process: "subprocess.Popen[bytes]", port: int) -> None:

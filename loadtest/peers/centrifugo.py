@@ -18,13 +18,13 @@ from pathlib import Path
 
 import jwt
 
+from loadtest.access import SECRET
 from loadtest.peers.bridged import Way, bridged
 from loadtest.peers.peer import InstallError, Peer, Running, cache_folder, carry_out
 from loadtest.reader import Look
 
 MODULE = "github.com/centrifugal/centrifugo/v6"
 VERSION = "v6.9.1"
-SECRET = "only good for measuring, and as long as a secret has to be"
 TOKEN_SECONDS = 3_600
 
 
@@ -46,8 +46,12 @@ class Centrifugo(Peer):
         return "it has to be built from its Go module, which takes some minutes"
 
     def install(self) -> None:
-        """Build it."""
-        build(f"{MODULE}@{VERSION}", _program())
+        """Build it by the name and version of its module."""
+        toolchain = go()
+        if toolchain is None:
+            raise InstallError("there is no Go toolchain")
+        settings = {"GOBIN": str(_program().parent), "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}
+        carry_out([toolchain, "install", f"{MODULE}@{VERSION}"], settings)
 
     @contextmanager
     def running(self, core: Sequence[int] = (), dsn: str | None = None) -> Iterator[Running]:
@@ -64,20 +68,6 @@ class Centrifugo(Peer):
 def go() -> str | None:
     """The Go toolchain, if there is one."""
     return shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
-
-
-def build(package: str, program: Path) -> None:
-    """Build a Go program by the name and version of its package.
-
-    Raises:
-        InstallError: That failed, or there is no toolchain.
-    """
-    toolchain = go()
-    if toolchain is None:
-        raise InstallError("there is no Go toolchain")
-    program.parent.mkdir(parents=True, exist_ok=True)
-    settings = {"GOBIN": str(program.parent), "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}
-    carry_out([toolchain, "install", package], environment=settings)
 
 
 def _program() -> Path:

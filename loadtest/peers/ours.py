@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 
+from loadtest.access import stream_request
 from loadtest.peers.peer import Peer, Running
 from loadtest.process import Served, served
-from loadtest.reader import OURS, stream_request
+from loadtest.reader import OURS
 
 
 class OursRunning(Running):

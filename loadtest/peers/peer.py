@@ -127,9 +127,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("PROGRESS_PEERS_FOLDER") or home / "progress-service" / "peers")
 
 
-def carry_out(
-    command: Sequence[str | Path], cwd: Path | None = None, environment: Mapping[str, str] | None = None
-) -> None:
+def carry_out(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
     """Run one step of an installation; what it says goes to standard error.
 
     Raises:
@@ -137,7 +135,7 @@ def carry_out(
     """
     try:
         finished = subprocess.run(
-            list(command), check=False, stdout=sys.stderr, cwd=cwd, env={**os.environ, **(environment or {})}
+            list(command), check=False, stdout=sys.stderr, env={**os.environ, **(environment or {})}
         )
     except OSError as error:
         raise InstallError(f"{command[0]} does not start: {error}") from error

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from loadtest.access import get
 from loadtest.hearing import ROW_CHANNEL
 from loadtest.peers.peer import Running
 from loadtest.process import pinned
@@ -33,7 +34,7 @@ class Piped(Running):
 
     def request(self, user_id: str) -> bytes:
         """The whole request that opens a stream of that user."""
-        return get(self._path.format(user_id=user_id))
+        return event_stream(self._path.format(user_id=user_id))
 
     def publish(self, user_id: str, jobs: Sequence[bytes]) -> None:
         """Have each stream of that user told each of *jobs*."""
@@ -54,7 +55,7 @@ def piped(
     """Start a server that prints its port when it can be asked, and stop it at the end.
 
     Raises:
-        RuntimeError: It did not start, or complained meanwhile.
+        RuntimeError: It did not start.
     """
     variables = {**os.environ, **(environment or {})}
     variables.pop("DATABASE_URL", None)
@@ -88,7 +89,6 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
         process.kill()
 
 
-def get(path: str, *fields: str) -> bytes:
-    """A whole request for an event stream."""
-    lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Accept: text/event-stream", *fields, "", ""]
-    return "\r\n".join(lines).encode()
+def event_stream(path: str) -> bytes:
+    """The whole request for the event stream at *path*."""
+    return get(path, "Accept: text/event-stream")
