@@ -1,10 +1,10 @@
 """One frame to a thousand streams: frames a second and memory, beside what people would use instead.
 
 Each service runs on one core; one reading program on the other core checks that each stream gets every
-frame, once and in order. Four frames are made at once, and the next four when everyone has read these: so no
-service is drowned, and each has the same to send together, however it keeps step with its readers. Runs
-alternate; ratios are taken pair by pair. Frames by the clock are what one sees; frames by the service's own
-processor time are hardly changed by other programs.
+frame, once and in order. Four frames are made at once (`--burst`), and the next four when everyone has read
+these: so no service is drowned, and each has the same to send together, however it keeps step with its
+readers. Runs alternate; ratios are taken pair by pair. Frames by the clock are what one sees; frames by the
+service's own processor time are hardly changed by other programs.
 """
 
 import argparse
@@ -20,12 +20,9 @@ from loadtest.peers import Peer, Running, ours, peers
 from loadtest.process import allow_files, cores, pin
 from loadtest.reader import Reader
 from loadtest.report import options, parsed, publish
-from loadtest.served import USER_ID, job
+from loadtest.served import JOBS, USER_ID, job
 from progress_service.wire.frames import json_text
 from progress_service.wire.views import job_view
-
-BURST_FRAMES = 4
-"""Frames that are made at once."""
 
 CALM_FRAMES = 40
 """Frames that are sent one by one, to see how long each is under way."""
@@ -68,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
         for number in range(asked.runs):
             for peer in measured:
                 now.step(f"{peer.name}, run {number + 1}")
-                runs[peer.name].append(_run(peer, asked.streams, asked.seconds, other))
+                runs[peer.name].append(_run(peer, asked.streams, asked.burst, asked.seconds, other))
     notes = [f"{name} is absent: {why}." for name, why in absent.items()]
     publish(f"Fan-out: one frame to {asked.streams:,} streams", [*_figures(runs)], asked, notes=notes)
     return 0
@@ -102,12 +99,15 @@ def _parser() -> argparse.ArgumentParser:
     names = [peer.name for peer in peers()]
     parser.add_argument("--streams", type=int, default=1_000, help="open streams")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long a run sends as fast as it can")
+    parser.add_argument(
+        "--burst", type=int, default=4, choices=range(1, JOBS + 1), help="frames that are made at once"
+    )
     parser.add_argument("--runs", type=int, default=5, help="runs of each service; the median counts")
     parser.add_argument("--peers", nargs="*", choices=names, help="only these beside ours; all if not given")
     return parser
 
 
-def _run(peer: Peer, streams: int, seconds: float, core: Sequence[int]) -> Run:
+def _run(peer: Peer, streams: int, burst: int, seconds: float, core: Sequence[int]) -> Run:
     with (
         peer.running(core) as server,
         closing(Reader(server.port, server.request(USER_ID), server.look)) as reader,
@@ -120,7 +120,7 @@ def _run(peer: Peer, streams: int, seconds: float, core: Sequence[int]) -> Run:
         delays = _delays(server, reader)
         calm, began, reader_began = server.usage(), time.perf_counter(), time.process_time()
         pieces = reader.pieces
-        frames = _read_in_bursts(server, reader, seconds)
+        frames = _read_in_bursts(server, reader, burst, seconds)
         passed, reader_seconds = time.perf_counter() - began, time.process_time() - reader_began
         used = server.usage().seconds - calm.seconds
         pieces = reader.pieces - pieces
@@ -146,12 +146,12 @@ def _delays(server: Running, reader: Reader) -> Sequence[float]:
     return reader.delays
 
 
-def _read_in_bursts(server: Running, reader: Reader, seconds: float) -> int:
-    """Have frames sent and read for so long; returns how many that were."""
+def _read_in_bursts(server: Running, reader: Reader, burst: int, seconds: float) -> int:
+    """Have frames sent and read for so long, so many at once; returns how many that were."""
     last, ends_at = CALM_FRAMES, time.perf_counter() + seconds
     while time.perf_counter() < ends_at:
-        _send(server, range(last + 1, last + 1 + BURST_FRAMES))
-        last += BURST_FRAMES
+        _send(server, range(last + 1, last + 1 + burst))
+        last += burst
         reader.read_all_until(last)
     return last - CALM_FRAMES
 

@@ -27,7 +27,7 @@ SET: Mapping[str, Sequence[str]] = {
     "streams": ("--streams", "2000", "18000", "--peers", "plain", "better-sse", "nchan"),
     "storm": ("--peers", "plain"),
     "jobs": (),
-    "writers": ("--writers", "8", "--seconds", "3"),
+    "writers": ("--seconds", "2"),
     "slow": ("--runs", "3"),
     "soak": ("--minutes", "1"),
 }
