@@ -14,7 +14,7 @@ Starlette's CORSMiddleware is not used: it offers credentials to origins that ar
 text, and wraps `send`, which the stream's route must not have.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final, TypeAlias
 
@@ -101,15 +101,14 @@ class Origins:
 
 
 class Cors:
-    """The plain ASGI middleware for every route: it answers preflights and adds the reading headers.
+    """The plain ASGI middleware that answers preflights, and adds the reading headers to all other answers.
 
-    Paths in *unwrapped* are passed on with their own `send`; such a route adds `Origins.headers` itself.
+    The stream's route stands outside of it, for it keeps its own `send`, and adds `Origins.headers` itself.
     """
 
-    def __init__(self, app: ASGIApp, origins: Origins, unwrapped: Collection[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, origins: Origins) -> None:
         self._app = app
         self._origins = origins
-        self._unwrapped = frozenset(unwrapped)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (ASGI 3)."""
@@ -117,8 +116,6 @@ class Cors:
             await self._app(scope, receive, send)
         elif _is_preflight(scope):
             await self._answer_preflight(scope, send)
-        elif scope["path"].removeprefix(scope.get("root_path", "")) in self._unwrapped:
-            await self._app(scope, receive, send)
         else:
             await self._app(scope, receive, _adding(self._origins.headers(scope), send))
 
