@@ -4,8 +4,7 @@ import asyncio
 from typing import Any, Literal, NamedTuple
 
 from progress_service.core.model import Progress, Status
-
-ERROR_CHARACTERS_MAX = 2_000
+from progress_service.wire.rows import ERROR_CHARACTERS_MAX
 
 
 class JobCancelled(Exception):
@@ -65,5 +64,5 @@ def reason(error: BaseException) -> str:
 
 
 def clean(text: str | None) -> str | None:
-    """*text* as PostgreSQL can hold it (no NUL), and as long as a page can show it."""
+    """*text* as PostgreSQL can hold it (no NUL), and as long as people are told it."""
     return text and text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:ERROR_CHARACTERS_MAX]
