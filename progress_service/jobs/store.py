@@ -16,6 +16,7 @@ import asyncpg
 
 from progress_service.core.model import FINISHED, Request, Status
 from progress_service.jobs import commands, history
+from progress_service.jobs.schema import SchemaLacking, schema_lacking
 
 if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
@@ -236,14 +237,8 @@ def spoken() -> Iterator[None]:
     except asyncpg.DataError as error:
         # Class 22: among others a NUL in a text, or JSON that is none.
         raise InvalidJob(_line(error)) from error
-    except (
-        asyncpg.UndefinedTableError,
-        asyncpg.UndefinedFunctionError,
-        asyncpg.UndefinedColumnError,
-    ) as error:
-        raise StoreUnavailable(
-            f"{error} (the schema is missing or old: run `progress-service schema --apply`)"
-        ) from error
+    except SchemaLacking as error:
+        raise StoreUnavailable(schema_lacking(error)) from error
     except TimeoutError as error:
         raise StoreUnavailable("PostgreSQL cannot be used: it did not answer in time") from error
     except (
