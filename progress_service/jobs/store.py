@@ -102,9 +102,9 @@ class JobStore:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, dsn: str, *, connections_max: int = CONNECTIONS_MAX) -> AsyncIterator[Self]:
-        """Hold at most *connections_max* connections to *dsn*; the first is made when it is first needed."""
-        async with opened_pool(dsn, connections_max=connections_max) as pool:
+    async def open(cls, dsn: str) -> AsyncIterator[Self]:
+        """Hold at most `CONNECTIONS_MAX` connections to *dsn*; the first is made when it is first needed."""
+        async with opened_pool(dsn, connections_max=CONNECTIONS_MAX) as pool:
             yield cls(pool)
 
     async def create(
