@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from progress_service.api.access import Access
 from progress_service.api.limits import CommandLimit
-from progress_service.api.problems import Problem
+from progress_service.api.problems import ECHO_CHARACTERS_MAX, Problem
 from progress_service.api.requests import json_body, no_body
 from progress_service.core.estimate import Estimate
 from progress_service.core.events import JobReported
@@ -289,6 +289,6 @@ def _job_id(text: str) -> UUID:
         raise Problem(
             HTTPStatus.BAD_REQUEST,
             "Not a job's id",
-            f"{text[:100]!r} is not a UUID, such as 7d0f8c52-6f0e-4b7e-9a53-0d5c2d1c8a11.",
+            f"{text[:ECHO_CHARACTERS_MAX]!r} is not a UUID, such as 7d0f8c52-6f0e-4b7e-9a53-0d5c2d1c8a11.",
             slug="malformed-id",
         ) from None
