@@ -22,6 +22,7 @@ from progress_service.doctor.rounds import rounds as doctor_rounds
 from progress_service.doctor.tokens import stranger_token
 from progress_service.embedded import EmbeddedPostgresError, embedded_postgres
 from progress_service.jobs.schema import SchemaError, apply_schema, schema_text
+from progress_service.parts import refusals_told
 from progress_service.server import ListenError, address_of, inherited_socket, listening_socket
 from progress_service.settings import Settings, SettingsError
 from progress_service.workers import Supervisor, WorkerError, until_orphaned, worker_command
@@ -108,7 +109,7 @@ async def _serve(
     metrics_listener: socket.socket | None,
     leash: int | None,
 ) -> None:
-    with service.refusals_told():
+    with refusals_told():
         async with service.opened(settings, dsn) as opened:
             await service.serve(
                 opened,

@@ -15,7 +15,7 @@ from progress_service.cluster.edge import Edge
 from progress_service.cluster.following import Following
 from progress_service.cluster.line import Servers, connected
 from progress_service.core.events import FeedState
-from progress_service.service import wall_clock
+from progress_service.parts import wall_clock
 from progress_service.wire import relayed as wire
 from progress_service.wire.frames import View
 from progress_service.wire.relayed import Beat, Relayed

@@ -15,7 +15,8 @@ from progress_service.api.problems import Problem, exception_handlers
 from progress_service.api.stream import StreamRoute
 from progress_service.feeds.notify import NotifyFeed
 from progress_service.jobs.store import JobStore
-from progress_service.service import Service, monotonic_clock
+from progress_service.parts import monotonic_clock
+from progress_service.service import Service
 from progress_service.settings import Settings
 
 LISTED = "https://app.example.com"
