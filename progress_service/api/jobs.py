@@ -34,6 +34,7 @@ from progress_service.jobs.store import (
 )
 from progress_service.wire import rows
 from progress_service.wire.frames import json_text
+from progress_service.wire.progress import COUNT_MAX
 from progress_service.wire.views import JobView, job_view
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class NewJob(msgspec.Struct, forbid_unknown_fields=True):
     """What `POST /v1/jobs` takes."""
 
     label: Annotated[str, msgspec.Meta(max_length=LABEL_CHARACTERS_MAX)] | None = None
-    total: Annotated[int, msgspec.Meta(ge=0, le=rows.COUNT_MAX)] = 0
+    total: Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)] = 0
     exclusive: bool = False
 
 
