@@ -75,12 +75,8 @@ def serve(
     listener = listening_socket(settings.host, settings.port) if fd is None else inherited_socket(fd)
     if workers > 1:
         # On a command line, others could read the passwords that are in an address.
-        environment = os.environ | settings.shared_secrets() | settings.worker_feed
-        supervisor = Supervisor(
-            worker_command(),
-            [environment | settings.worker_settings(number) for number in range(workers)],
-            listener,
-        )
+        environments = [os.environ | more for more in settings.worker_environments(workers)]
+        supervisor = Supervisor(worker_command(), environments, listener)
         logger.info("%d workers serve streams at %s/v1/stream", workers, address_of(listener))
         anyio.run(supervisor.run)
     else:

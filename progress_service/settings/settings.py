@@ -176,30 +176,25 @@ class Settings(Fields):
             return self._process_key
         return hmac.digest(shared, b"progress-service signing v1", "sha256")
 
-    def shared_secrets(self) -> dict[str, str]:
-        """The environment without which the processes of one machine would not take each other's tickets."""
-        if self.signing_secret is None and self.jwt_secret is None:
-            return {"PROGRESS_SIGNING_SECRET": secrets.token_urlsafe(48)}
-        return {}
+    def worker_environments(self, count: int) -> list[dict[str, str]]:
+        """What the environment of each of *count* workers of one machine has beside what is set for all.
 
-    @property
-    def worker_feed(self) -> dict[str, str]:
-        """What the environment of each worker has to say of the feed, as a flag may have set it."""
-        return {"PROGRESS_FEED": self.feed, "PROGRESS_SHARDS": str(self.shards)}
-
-    def worker_settings(self, number: int) -> dict[str, str]:
-        """What the environment of the worker of that number, from 0 on, has beside what is set for all.
+        The feed, as a flag may have set it; a secret, without which they would not take each other's tickets;
+        and for each a port of its own for its metrics.
 
         Raises:
-            SettingsError: There is no port for its metrics.
+            SettingsError: There are not as many ports.
         """
+        shared = {"PROGRESS_FEED": self.feed, "PROGRESS_SHARDS": str(self.shards)}
+        if self.signing_secret is None and self.jwt_secret is None:
+            shared["PROGRESS_SIGNING_SECRET"] = secrets.token_urlsafe(48)
         if not self.metrics_port:
             # None listens, or each finds a free port by itself.
-            return {}
-        port = self.metrics_port + number
-        if port > PORT_MAX:
+            return [shared] * count
+        ports = range(self.metrics_port, self.metrics_port + count)
+        if ports[-1] > PORT_MAX:
             raise SettingsError(
                 f"PROGRESS_METRICS_PORT is {self.metrics_port}, and each worker takes one more; "
-                f"that of worker {number + 1} would be above {PORT_MAX}"
+                f"that of worker {ports.index(PORT_MAX) + 2} would be above {PORT_MAX}"
             )
-        return {"PROGRESS_METRICS_PORT": str(port)}
+        return [shared | {"PROGRESS_METRICS_PORT": str(port)} for port in ports]
