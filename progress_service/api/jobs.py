@@ -23,14 +23,12 @@ from progress_service.core.events import JobReported
 from progress_service.core.model import Instant, Job
 from progress_service.core.model import Request as Command
 from progress_service.jobs.commands import CommandRefused
+from progress_service.jobs.pool import InvalidJob, StoreUnavailable, UnknownUser
 from progress_service.jobs.store import (
     ExclusiveJobRunning,
     IdempotencyKey,
-    InvalidJob,
     JobStore,
     KeyReused,
-    StoreUnavailable,
-    UnknownUser,
 )
 from progress_service.wire import rows
 from progress_service.wire.frames import json_text

@@ -19,10 +19,11 @@ import asyncpg
 
 from progress_service.core.model import Request, Status
 from progress_service.jobs.counts import count
-from progress_service.jobs.store import ONE_EXCLUSIVE, StoreUnavailable, acquired, opened_pool
+from progress_service.jobs.pool import StoreUnavailable, acquired, opened_pool
+from progress_service.jobs.schema import ONE_EXCLUSIVE
 
 if TYPE_CHECKING:
-    from progress_service.jobs.store import Pool
+    from progress_service.jobs.pool import Pool
 
 CLAIM_TRIES = 5
 

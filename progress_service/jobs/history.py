@@ -11,9 +11,7 @@ from uuid import UUID
 from progress_service.core.model import Status
 
 if TYPE_CHECKING:
-    import asyncpg
-
-    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    from progress_service.jobs.pool import Connection
 
 # Years that have no end would break the arithmetic; the table's rules keep them out, but older rows are kept.
 PAGE = """

@@ -25,11 +25,11 @@ from progress_service.jobs.breath import Breath
 from progress_service.jobs.claims import Claim, Database
 from progress_service.jobs.counts import Counts, count
 from progress_service.jobs.outcomes import JobCancelled, Outcome, cause_of_end, clean, found, outcome
+from progress_service.jobs.pool import InvalidJob, StoreUnavailable
 from progress_service.jobs.scribe import USUAL_PACE, LeaseLost, Pace, Scribe, State
-from progress_service.jobs.store import InvalidJob, StoreUnavailable
 
 if TYPE_CHECKING:
-    from progress_service.jobs.store import Pool
+    from progress_service.jobs.pool import Pool
 
 logger = logging.getLogger(__name__)
 

@@ -12,6 +12,9 @@ CONNECT_SECONDS_MAX = 10.0
 
 PACKAGE = Path(__file__).parent.parent
 
+ONE_EXCLUSIVE = "one_exclusive_job_at_a_time"
+"""The unique index by which a user has one exclusive job at a time."""
+
 SchemaLacking = (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError, asyncpg.UndefinedColumnError)
 """What PostgreSQL raises where the schema is missing, or is older than the program."""
 
