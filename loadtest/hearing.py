@@ -22,7 +22,7 @@ from progress_service.core.events import Fact, FeedState, FeedTurned, SnapshotTa
 from progress_service.feeds.following import FollowingFeed
 from progress_service.feeds.notify import NotifyFeed
 from progress_service.feeds.wal import WalFeed
-from progress_service.service import monotonic_clock
+from progress_service.parts import monotonic_clock
 
 LINGER_SECONDS = 5.0
 ROW_CHANNEL = "job_changed"

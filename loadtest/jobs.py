@@ -176,7 +176,7 @@ class _Measured:
         self._jobs = [_job(str(uuid4()), str(uuid4()), 0) for _ in range(size)]
         self._beat = Beat(lambda: self._now)
         self._publisher = Publisher(
-            Board(),
+            Board(linger_seconds=5.0),
             self._beat,
             wall_clock=lambda: BORN,
             flush_seconds=0.1,

@@ -26,8 +26,9 @@ from progress_service.core.events import FeedState, JobReported
 from progress_service.core.model import Job, Progress, Status
 from progress_service.feeds.feed import Accept
 from progress_service.jobs.store import JobStore
+from progress_service.parts import monotonic_clock
 from progress_service.server import Server, collect_less_often, listening_socket
-from progress_service.service import Service, monotonic_clock, opened
+from progress_service.service import Service, opened
 from progress_service.settings import Settings
 
 USER_ID = "00000000-0000-4000-8000-000000000001"

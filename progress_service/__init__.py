@@ -5,9 +5,9 @@ This is what a worker needs; the service itself is started by `progress-service 
 
 from progress_service.jobs.claims import AlreadyRunning, JobEnded, JobTaken
 from progress_service.jobs.outcomes import JobCancelled
+from progress_service.jobs.pool import InvalidJob, StoreUnavailable, UnknownUser
 from progress_service.jobs.reporter import Job
 from progress_service.jobs.scribe import LeaseLost
-from progress_service.jobs.store import InvalidJob, StoreUnavailable, UnknownUser
 from progress_service.jobs.threaded import ThreadedJob, in_thread
 from progress_service.jobs.track import track, track_sync
 

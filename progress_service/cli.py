@@ -22,6 +22,7 @@ from progress_service.doctor.rounds import rounds as doctor_rounds
 from progress_service.doctor.tokens import stranger_token
 from progress_service.embedded import EmbeddedPostgresError, embedded_postgres
 from progress_service.jobs.schema import SchemaError, apply_schema, schema_text
+from progress_service.parts import refusals_told
 from progress_service.server import ListenError, address_of, inherited_socket, listening_socket
 from progress_service.settings import Settings, SettingsError
 from progress_service.workers import Supervisor, WorkerError, until_orphaned, worker_command
@@ -74,12 +75,8 @@ def serve(
     listener = listening_socket(settings.host, settings.port) if fd is None else inherited_socket(fd)
     if workers > 1:
         # On a command line, others could read the passwords that are in an address.
-        environment = os.environ | settings.shared_secrets() | settings.worker_feed
-        supervisor = Supervisor(
-            worker_command(),
-            [environment | settings.worker_settings(number) for number in range(workers)],
-            listener,
-        )
+        environments = [os.environ | more for more in settings.worker_environments(workers)]
+        supervisor = Supervisor(worker_command(), environments, listener)
         logger.info("%d workers serve streams at %s/v1/stream", workers, address_of(listener))
         anyio.run(supervisor.run)
     else:
@@ -108,7 +105,7 @@ async def _serve(
     metrics_listener: socket.socket | None,
     leash: int | None,
 ) -> None:
-    with service.refusals_told():
+    with refusals_told():
         async with service.opened(settings, dsn) as opened:
             await service.serve(
                 opened,

@@ -28,11 +28,10 @@ def shard_of(settings: Settings) -> Shard:
 
 def access_policy(settings: Settings) -> AccessPolicy:
     """What the settings say about tokens."""
-    secret = settings.jwt_secret
     return AccessPolicy(
         algorithms=settings.accepted_algorithms,
         signing_key=settings.signing_key,
-        secret=None if secret is None else secret.get_secret_value().encode(),
+        secret=settings.jwt_key,
         jwks_url=settings.jwks_url,
         audience=settings.jwt_audience,
         issuer=settings.jwt_issuer,

@@ -8,15 +8,15 @@ import anyio
 
 from progress_service.api.relay_operations import RelayFigures, relay_application
 from progress_service.cluster.relay import Relay
-from progress_service.policies import servers_of, shard_of
-from progress_service.server import serve_aside
-from progress_service.service import (
+from progress_service.parts import (
     database_feed,
     monotonic_clock,
     publisher_of,
     reaper_of,
     refusals_told,
 )
+from progress_service.policies import servers_of, shard_of
+from progress_service.server import serve_aside
 from progress_service.settings import Settings
 from progress_service.streams.beat import Beat
 

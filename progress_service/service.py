@@ -1,13 +1,10 @@
 """The composition root: builds feed, board, publisher, hub and routes, and runs them in one task group."""
 
 import logging
-import secrets
 import signal
 import socket
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
 
 import anyio
 from starlette.routing import BaseRoute
@@ -29,16 +26,11 @@ from progress_service.api.sessions import Sessions
 from progress_service.api.stream import StreamRoute
 from progress_service.cluster.edge import Edge
 from progress_service.cluster.edges import Edges
-from progress_service.cluster.line import LineRefused
-from progress_service.core.board import Board
-from progress_service.core.model import Instant
-from progress_service.core.shard import ALL, Shard
-from progress_service.feeds.auto import AutoFeed, chosen_feed
 from progress_service.feeds.feed import Feed
-from progress_service.feeds.following import FollowingFeed
 from progress_service.feeds.ledger import Ledger
 from progress_service.jobs.reaper import Reaper
 from progress_service.jobs.store import JobStore
+from progress_service.parts import database_feed, monotonic_clock, publisher_of, reaper_of, wall_clock
 from progress_service.policies import access_policy, limits, servers_of, stream_limits
 from progress_service.server import Server, address_of, allow_open_files, collect_less_often, serve_aside
 from progress_service.settings import Settings, SettingsError
@@ -185,49 +177,11 @@ class Service:
             tasks.cancel_scope.cancel()
 
 
-def publisher_of(settings: Settings, beat: Beat, reaper: Reaper | None) -> Publisher:
-    """A publisher with an empty board."""
-    return Publisher(
-        Board(linger_seconds=settings.linger_seconds),
-        beat,
-        wall_clock=wall_clock,
-        flush_seconds=settings.flush_seconds,
-        epoch=secrets.token_hex(4),
-        clock_offset=lambda: None if reaper is None else reaper.clock_offset_seconds,
-    )
-
-
-def monotonic_clock() -> Instant:
-    """The clock of deadlines."""
-    return Instant(time.monotonic())
-
-
-def wall_clock() -> datetime:
-    """The date that pages are told."""
-    return datetime.now(UTC)
-
-
-def database_feed(settings: Settings, dsn: str, shard: Shard = ALL) -> FollowingFeed | AutoFeed:
-    """The feed that the settings name, of the database *dsn*, with the jobs of a shard's users."""
-    return chosen_feed(
-        settings.feed, dsn, clock=monotonic_clock, linger_seconds=settings.linger_seconds, shard=shard
-    )
-
-
 def _edge(settings: Settings) -> AnyEdge:
     servers = servers_of(settings, settings.feed_servers)
     if settings.shards > 1:
         return Edges(servers, settings.shards, clock=monotonic_clock, wall_clock=wall_clock)
     return Edge(servers, clock=monotonic_clock, wall_clock=wall_clock)
-
-
-def reaper_of(settings: Settings, dsn: str) -> Reaper:
-    """Who ends what hangs in the database *dsn*."""
-    return Reaper(
-        dsn,
-        pending_seconds_max=settings.pending_seconds_max,
-        history_seconds=settings.history_seconds,
-    )
 
 
 @asynccontextmanager
@@ -286,18 +240,6 @@ async def serve(
 async def _stop_after(until: Callable[[], Awaitable[None]], server: Server) -> None:
     await until()
     server.should_exit = True
-
-
-@contextmanager
-def refusals_told() -> Iterator[None]:
-    """Have what NATS cannot be used for end the process with one line."""
-    try:
-        yield
-    except* LineRefused as group:
-        failure: BaseException = group
-        while isinstance(failure, BaseExceptionGroup):
-            failure = failure.exceptions[0]
-        raise SettingsError(str(failure)) from None
 
 
 async def _heed_signals(server: Server, denials: Denials) -> None:

@@ -14,7 +14,7 @@ from progress_service.core.model import Job
 from progress_service.core.shard import ALL, Shard
 from progress_service.feeds.auto import AutoFeed, chosen_feed
 from progress_service.feeds.following import FollowingFeed
-from progress_service.service import monotonic_clock
+from progress_service.parts import monotonic_clock
 from tests.calls import Calls
 from tests.postgres import connected, database_of, socket_of
 

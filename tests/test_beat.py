@@ -5,7 +5,7 @@ import pytest
 
 from progress_service.alarm import Alarm
 from progress_service.core.model import Instant
-from progress_service.service import monotonic_clock
+from progress_service.parts import monotonic_clock
 from progress_service.streams.beat import Beat
 from tests.virtual_clock import VirtualClock
 

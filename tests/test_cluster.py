@@ -15,7 +15,7 @@ from progress_service.cluster.edge import Edge
 from progress_service.cluster.following import Following
 from progress_service.cluster.line import Servers, connected
 from progress_service.core.events import FeedState
-from progress_service.service import wall_clock
+from progress_service.parts import wall_clock
 from progress_service.wire import relayed as wire
 from progress_service.wire.frames import View
 from progress_service.wire.relayed import Beat, Relayed
@@ -296,7 +296,7 @@ async def test_an_edge_that_alone_was_cut_off_makes_up_for_what_it_missed(
         await ada.until(lambda: [feed["state"] for feed in ada.named("feed")] == ["lost", "live"])
         await work(database, job, 10)
         assert await seconds_until(ada, lambda: completed(ada) == [10]) < HANDOVER_SECONDS_MAX
-        monkeypatch.setattr("progress_service.cluster.line.pause", wait)
+        monkeypatch.setattr("progress_service.cluster.line._pause", wait)
         far._line.end("and once more")  # noqa: SLF001
         await ada.until(lambda: [feed["state"] for feed in ada.named("feed")][2:] == ["lost"])
         await finish(database, job)

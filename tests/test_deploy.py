@@ -20,12 +20,11 @@ import yaml
 from progress_service.cli import commands
 from progress_service.server import CLOSE_SECONDS_MAX, STOP_SECONDS_MAX
 from progress_service.settings import Settings
+from progress_service.settings.fields import variable
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
-SETTINGS = {"DATABASE_URL"} | {f"PROGRESS_{name.upper()}" for name in Settings.model_fields} - {
-    "PROGRESS_DATABASE_URL"
-}
+SETTINGS = {variable(name) for name in Settings.model_fields}
 # What the files themselves let one choose, beside our settings.
 OWN_NAMES = {"PROGRESS_UPSTREAM"}
 PROBES = {"readiness": "/readyz", "liveness": "/healthz"}

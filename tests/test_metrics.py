@@ -248,9 +248,9 @@ async def test_each_worker_has_metrics_of_its_own(database: Database) -> None:
 
 def test_the_workers_ports_follow_each_other() -> None:
     """A scrape configuration has to know them before they are there."""
-    settings = Settings(_env_file=None, metrics_port=9464)
-    ports = [settings.worker_settings(number)["PROGRESS_METRICS_PORT"] for number in range(3)]
-    assert ports == ["9464", "9465", "9466"]
-    assert Settings(_env_file=None).worker_settings(1) == {}
+    environments = Settings(_env_file=None, metrics_port=9464).worker_environments(3)
+    assert [each["PROGRESS_METRICS_PORT"] for each in environments] == ["9464", "9465", "9466"]
+    assert "PROGRESS_METRICS_PORT" not in Settings(_env_file=None).worker_environments(2)[1]
+    assert len(Settings(_env_file=None, metrics_port=65_533).worker_environments(3)) == 3
     with pytest.raises(SettingsError, match="worker 2 would be above 65535"):
-        Settings(_env_file=None, metrics_port=65_535).worker_settings(1)
+        Settings(_env_file=None, metrics_port=65_535).worker_environments(4)

@@ -21,7 +21,7 @@ from progress_service.feeds.database import (
     patience_seconds,
 )
 from progress_service.feeds.notify import NotifyFeed
-from progress_service.service import monotonic_clock
+from progress_service.parts import monotonic_clock
 from tests.feeds import Listener, following, inserted
 
 pytestmark = pytest.mark.anyio

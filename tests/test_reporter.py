@@ -13,10 +13,11 @@ import anyio.lowlevel
 import pytest
 
 from progress_service.jobs.claims import AlreadyRunning, JobTaken
-from progress_service.jobs.outcomes import ERROR_CHARACTERS_MAX, JobCancelled
+from progress_service.jobs.outcomes import JobCancelled
+from progress_service.jobs.pool import InvalidJob, StoreUnavailable, UnknownUser, opened_pool
 from progress_service.jobs.reporter import Job
 from progress_service.jobs.scribe import LeaseLost, Pace
-from progress_service.jobs.store import InvalidJob, StoreUnavailable, UnknownUser, opened_pool
+from progress_service.wire.rows import ERROR_CHARACTERS_MAX
 from tests.onlooker import Database
 from tests.postgres import new_user
 

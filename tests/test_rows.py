@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from progress_service.core.events import JobReported
 from progress_service.core.model import Instant, Job, Progress, Request, Status
 from progress_service.wire import frames
-from progress_service.wire.rows import COUNT_MAX, MalformedRow, job_reported, jobs_reported
+from progress_service.wire.progress import COUNT_MAX
+from progress_service.wire.rows import MalformedRow, job_reported, jobs_reported
 from progress_service.wire.views import job_view
 from tests.texts import ID, ROW, json_values, written
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from progress_service.policies import access_policy
 from progress_service.settings import Settings, SettingsError
 
 SECRET = "a secret that is long enough for HS256"
@@ -327,4 +328,5 @@ def test_the_operator_is_warned_of_what_works_only_alone_or_unsafely() -> None:
 def test_a_secret_may_be_any_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A secret that is not UTF-8 text is still the secret that tokens are signed with."""
     monkeypatch.setenv("PROGRESS_JWT_SECRET", os.fsdecode(b"\xff\xfe" * 20))
-    assert Settings().jwt_key == b"\xff\xfe" * 20
+    settings = Settings()
+    assert settings.jwt_key == access_policy(settings).secret == b"\xff\xfe" * 20

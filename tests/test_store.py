@@ -10,16 +10,11 @@ import pytest
 
 from progress_service.core.events import JobReported
 from progress_service.core.model import Instant, Request, Status
+from progress_service.jobs import pool as pools
 from progress_service.jobs import store
+from progress_service.jobs.pool import InvalidJob, StoreUnavailable, UnknownUser, acquired, opened_pool
 from progress_service.jobs.schema import apply_schema, schema_text
-from progress_service.jobs.store import (
-    InvalidJob,
-    JobStore,
-    StoreUnavailable,
-    UnknownUser,
-    acquired,
-    opened_pool,
-)
+from progress_service.jobs.store import JobStore
 from progress_service.wire import rows
 from tests.feeds import line_to
 from tests.postgres import connected, dsn_of, new_user, until_someone_waits_for_a_lock
@@ -149,7 +144,7 @@ async def test_a_database_that_is_away_is_one_clear_error(
 
 async def test_a_silent_host_does_not_hold_a_caller_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """A firewall that drops packets looks like this; a request must end all the same."""
-    monkeypatch.setattr(store, "ACQUIRE_SECONDS_MAX", 0.1)
+    monkeypatch.setattr(pools, "ACQUIRE_SECONDS_MAX", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         async with JobStore.open(f"postgresql://someone@127.0.0.1:{silent.getsockname()[1]}/x") as jobs:
             with pytest.raises(StoreUnavailable, match="did not answer in time"):

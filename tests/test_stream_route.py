@@ -13,7 +13,7 @@ from progress_service.api.cors import Origins
 from progress_service.api.guards import SECURITY_HEADERS
 from progress_service.api.limits import Addresses, StreamLimits
 from progress_service.api.stream import StreamRoute
-from progress_service.service import wall_clock
+from progress_service.parts import wall_clock
 from progress_service.streams.beat import Beat
 from progress_service.streams.hub import Hub
 from tests.running import SECRET, token

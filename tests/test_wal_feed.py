@@ -20,7 +20,7 @@ from progress_service.feeds import reconcile, slot, wal
 from progress_service.feeds.feed import UnfitError
 from progress_service.feeds.wal import WalFeed
 from progress_service.jobs.schema import apply_schema, schema_text
-from progress_service.service import monotonic_clock
+from progress_service.parts import monotonic_clock
 from tests.feeds import LINGER_SECONDS, Listener, following, inserted
 from tests.postgres import connected, database, database_with_schema, new_user
 

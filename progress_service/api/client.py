@@ -19,7 +19,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from progress_service.api.problems import Problem, send_problem
+from progress_service.api.problems import ECHO_CHARACTERS_MAX, Problem, send_problem
 
 CLIENT_FOLDER = Path(__file__).parent.parent / "client"
 SMALL = "small"
@@ -98,7 +98,8 @@ async def serve_client(scope: Scope, receive: Receive, send: Send) -> None:
     name = scope["path"].rpartition(PREFIX)[2]
     file = client_files().get(name)
     if file is None:
-        detail = f"There is nothing at this address: no file {name[:100]!r}. {USUAL} is the usual one."
+        asked = name[:ECHO_CHARACTERS_MAX]
+        detail = f"There is nothing at this address: no file {asked!r}. {USUAL} is the usual one."
         await send_problem(
             send, Problem(HTTPStatus.NOT_FOUND, "Not Found", detail), [(b"access-control-allow-origin", b"*")]
         )

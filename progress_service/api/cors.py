@@ -14,14 +14,14 @@ Starlette's CORSMiddleware is not used: it offers credentials to origins that ar
 text, and wraps `send`, which the stream's route must not have.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final, TypeAlias
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from progress_service.api.problems import Problem, send_problem
+from progress_service.api.problems import ECHO_CHARACTERS_MAX, Problem, send_problem
 
 __all__ = ["Cors", "Origins", "RawHeaders"]
 
@@ -40,8 +40,6 @@ _PREFLIGHT: Final[RawHeaders] = (
     # Ten minutes: a shorter list takes effect soon, and a page asks seldom.
     (b"access-control-max-age", b"600"),
 )
-# A refusal echoes the origin that was refused, but not a page of it.
-_ECHO_CHARACTERS_MAX: Final = 100
 
 
 class Origins:
@@ -94,22 +92,21 @@ class Origins:
         ours = {f"{scope['scheme']}://{host}", f"https://{host}"}
         if origin not in self._allowed and (origin not in ours or site not in _OWN_SITES):
             raise _origin_refused(
-                f"{origin[:_ECHO_CHARACTERS_MAX]} may not use the cookie: it is neither in "
+                f"{origin[:ECHO_CHARACTERS_MAX]} may not use the cookie: it is neither in "
                 f"PROGRESS_ALLOWED_ORIGINS nor this service's own origin, {scope['scheme']}://{host}. "
                 "Behind a proxy, pass the Host header on."
             )
 
 
 class Cors:
-    """The plain ASGI middleware for every route: it answers preflights and adds the reading headers.
+    """The plain ASGI middleware that answers preflights, and adds the reading headers to all other answers.
 
-    Paths in *unwrapped* are passed on with their own `send`; such a route adds `Origins.headers` itself.
+    The stream's route stands outside of it, for it keeps its own `send`, and adds `Origins.headers` itself.
     """
 
-    def __init__(self, app: ASGIApp, origins: Origins, unwrapped: Collection[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, origins: Origins) -> None:
         self._app = app
         self._origins = origins
-        self._unwrapped = frozenset(unwrapped)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (ASGI 3)."""
@@ -117,15 +114,13 @@ class Cors:
             await self._app(scope, receive, send)
         elif _is_preflight(scope):
             await self._answer_preflight(scope, send)
-        elif scope["path"].removeprefix(scope.get("root_path", "")) in self._unwrapped:
-            await self._app(scope, receive, send)
         else:
             await self._app(scope, receive, _adding(self._origins.headers(scope), send))
 
     async def _answer_preflight(self, scope: Scope, send: Send) -> None:
         headers = self._origins.headers(scope)
         if headers == (_VARY,):
-            origin = Headers(scope=scope)["origin"][:_ECHO_CHARACTERS_MAX]
+            origin = Headers(scope=scope)["origin"][:ECHO_CHARACTERS_MAX]
             problem = _origin_refused(f"{origin} is not in PROGRESS_ALLOWED_ORIGINS.")
             await send_problem(send, problem, headers)
             return
@@ -137,7 +132,7 @@ class Cors:
 def _require_own(site: str) -> None:
     if site not in _OWN_SITES:
         raise _origin_refused(
-            f"A request that is {site[:_ECHO_CHARACTERS_MAX]} (Sec-Fetch-Site) may use the cookie only as a "
+            f"A request that is {site[:ECHO_CHARACTERS_MAX]} (Sec-Fetch-Site) may use the cookie only as a "
             "CORS request, from an origin in PROGRESS_ALLOWED_ORIGINS."
         )
 

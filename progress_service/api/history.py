@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from progress_service.api.access import Access
 from progress_service.api.jobs import database_away_answered, json_response
-from progress_service.api.problems import Problem
+from progress_service.api.problems import ECHO_CHARACTERS_MAX, Problem
 from progress_service.core.events import JobReported
 from progress_service.core.model import FINISHED, Instant, Status
 from progress_service.jobs.history import Entry, Page, Place
@@ -136,7 +136,7 @@ def _unusable(name: str, values: list[str], right: str) -> Problem:
     return Problem(
         HTTPStatus.BAD_REQUEST,
         "Unusable parameter",
-        f"{name} is {', '.join(values)[:100]!r}; {right}.",
+        f"{name} is {', '.join(values)[:ECHO_CHARACTERS_MAX]!r}; {right}.",
         slug="unusable-parameter",
         parameter=name,
     )

@@ -10,9 +10,7 @@ from http import HTTPStatus
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from progress_service.api.problems import Problem
-
-ECHO_CHARACTERS_MAX = 100
+from progress_service.api.problems import ECHO_CHARACTERS_MAX, Problem
 
 
 class Hosts:

@@ -16,24 +16,23 @@ from starlette.responses import Response
 
 from progress_service.api.access import Access
 from progress_service.api.limits import CommandLimit
-from progress_service.api.problems import Problem
+from progress_service.api.problems import ECHO_CHARACTERS_MAX, Problem
 from progress_service.api.requests import json_body, no_body
 from progress_service.core.estimate import Estimate
 from progress_service.core.events import JobReported
 from progress_service.core.model import Instant, Job
 from progress_service.core.model import Request as Command
 from progress_service.jobs.commands import CommandRefused
+from progress_service.jobs.pool import InvalidJob, StoreUnavailable, UnknownUser
 from progress_service.jobs.store import (
     ExclusiveJobRunning,
     IdempotencyKey,
-    InvalidJob,
     JobStore,
     KeyReused,
-    StoreUnavailable,
-    UnknownUser,
 )
 from progress_service.wire import rows
 from progress_service.wire.frames import json_text
+from progress_service.wire.progress import COUNT_MAX
 from progress_service.wire.views import JobView, job_view
 
 logger = logging.getLogger(__name__)
@@ -48,7 +47,7 @@ class NewJob(msgspec.Struct, forbid_unknown_fields=True):
     """What `POST /v1/jobs` takes."""
 
     label: Annotated[str, msgspec.Meta(max_length=LABEL_CHARACTERS_MAX)] | None = None
-    total: Annotated[int, msgspec.Meta(ge=0, le=rows.COUNT_MAX)] = 0
+    total: Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)] = 0
     exclusive: bool = False
 
 
@@ -289,6 +288,6 @@ def _job_id(text: str) -> UUID:
         raise Problem(
             HTTPStatus.BAD_REQUEST,
             "Not a job's id",
-            f"{text[:100]!r} is not a UUID, such as 7d0f8c52-6f0e-4b7e-9a53-0d5c2d1c8a11.",
+            f"{text[:ECHO_CHARACTERS_MAX]!r} is not a UUID, such as 7d0f8c52-6f0e-4b7e-9a53-0d5c2d1c8a11.",
             slug="malformed-id",
         ) from None

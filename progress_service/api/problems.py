@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.types import ExceptionHandler, Send
 
 __all__ = [
+    "ECHO_CHARACTERS_MAX",
     "MEDIA_TYPE",
     "Problem",
     "exception_handlers",
@@ -29,6 +30,9 @@ __all__ = [
 ]
 
 MEDIA_TYPE: Final = "application/problem+json"
+
+ECHO_CHARACTERS_MAX: Final = 100
+"""As much of what was sent as a refusal repeats: enough to know it by, and not a page of it."""
 
 _REALM: Final = 'Bearer realm="progress-service"'
 

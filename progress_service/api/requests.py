@@ -7,7 +7,7 @@ from typing import TypeVar
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
-from progress_service.api.problems import Problem
+from progress_service.api.problems import ECHO_CHARACTERS_MAX, Problem
 
 BODY_BYTES_MAX = 16_384
 """More than any command needs."""
@@ -41,10 +41,11 @@ async def json_body(request: Request, into: type[Body]) -> Body:
 def _require_json(request: Request) -> None:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
+        stated = media_type[:ECHO_CHARACTERS_MAX] or "of no stated type"
         raise Problem(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             "Not JSON",
-            f"The body is {media_type[:100] or 'of no stated type'}; send Content-Type: application/json.",
+            f"The body is {stated}; send Content-Type: application/json.",
             slug="not-json",
         )
 

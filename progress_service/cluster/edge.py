@@ -16,9 +16,8 @@ from typing import assert_never
 
 import anyio
 
-from progress_service.cluster import line as lines
 from progress_service.cluster.following import Ask, Begin, Fence, Following, Push, Step
-from progress_service.cluster.line import Line, LineError, Message, NoAnswer, Servers, Subscription
+from progress_service.cluster.line import Line, LineError, Message, NoAnswer, Servers, Subscription, keep_line
 from progress_service.core.estimate import UNKNOWN, Estimate
 from progress_service.core.events import FeedState
 from progress_service.core.model import Instant
@@ -71,7 +70,6 @@ class Edge:
         self._wall_clock = wall_clock
         self.feed_kind = "nats"
         self.feed_state = FeedState.LOST
-        self.feed_since = wall_clock()
         self.feed_turns: Counter[FeedState] = Counter()
         self._fence = Fence()
         self._beat_at: float = -inf
@@ -125,19 +123,11 @@ class Edge:
         Raises:
             LineRefused: NATS cannot be used as things are set up.
         """
-        failures = 0
-        while True:
-            try:
-                async with lines.connected(self._servers, "progress_service edge") as line:
-                    failures = 0
-                    await self._follow_by(line)
-            except LineError as error:
-                logger.warning("no line to NATS: %s", error)
-            finally:
-                self._line = None
-                self._turn(FeedState.LOST, self._wall_clock())
-            await lines.pause(failures)
-            failures += 1
+        await keep_line(self._servers, "progress_service edge", self._follow_by, lose=self._lose_line)
+
+    def _lose_line(self) -> None:
+        self._line = None
+        self._turn(FeedState.LOST, self._wall_clock())
 
     async def _follow_by(self, line: Line) -> None:
         """Ask for everyone, and pass on what comes, until the line is over."""
@@ -279,7 +269,7 @@ class Edge:
         if self.feed_state is FeedState.LOST:
             self._is_to_renew.set()
         logger.info("%s's feed is %s", self._relay, state)
-        self.feed_state, self.feed_since = state, since
+        self.feed_state = state
         self.feed_turns[state] += 1
         assert self._hub is not None
         event = dict.fromkeys(View, frames.feed_event(state, since))
@@ -299,9 +289,9 @@ class Edge:
         self._beat_at = now
         if beat.term != known:
             logger.info("%s leads in term %d", self._relay, beat.term)
-        for user_id, following in self._users.items() if beat.term != known else ():
-            if following.term != beat.term:
-                self._carry_out(user_id, following.ask())
+            for user_id, following in self._users.items():
+                if following.term != beat.term:
+                    self._carry_out(user_id, following.ask())
         self._turn(beat.state, beat.since)
 
     def _take_flush(self, user_id: str, message: Message) -> None:

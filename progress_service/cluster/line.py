@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -225,6 +225,34 @@ async def connected(servers: Servers, name: str) -> AsyncIterator[Line]:
         await _close(client)
 
 
+async def keep_line(
+    servers: Servers, name: str, use: Callable[[Line], Awaitable[None]], *, lose: Callable[[], None]
+) -> None:
+    """Have one line after the other until cancelled, through every outage of NATS.
+
+    Args:
+        servers: Where lines lead to.
+        name: What the servers are told of who we are.
+        use: Is given each line, and returns or raises `LineError` once that is over.
+        lose: Is called whenever there is no line any more, or none to be had.
+
+    Raises:
+        LineRefused: What it is set up with cannot work.
+    """
+    failures = 0
+    while True:
+        try:
+            async with connected(servers, name) as line:
+                failures = 0
+                await use(line)
+        except LineError as error:
+            logger.warning("no line to NATS: %s", error)
+        finally:
+            lose()
+        await _pause(failures)
+        failures += 1
+
+
 async def _close(client: "Client") -> None:
     """Close it at once: manners take longer than an outage allows."""
     with anyio.CancelScope(shield=True), suppress(Exception), anyio.move_on_after(1.0):
@@ -264,7 +292,7 @@ def _credentials(servers: Servers) -> str | None:
     return str(servers.credentials)
 
 
-async def pause(failures: int) -> None:
+async def _pause(failures: int) -> None:
     """Wait before the next try: longer each time, with jitter so that not all come at once."""
     longest = min(RETRY_SECONDS_MAX, RETRY_SECONDS_MIN * 2 ** min(failures, 10))
     await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - spreads load; guards nothing.

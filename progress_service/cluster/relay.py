@@ -10,9 +10,8 @@ from collections.abc import Callable, Collection, Mapping
 
 import anyio
 
-from progress_service.cluster import line as lines
 from progress_service.cluster.interest import NOBODY, Interest
-from progress_service.cluster.line import Line, LineError, Message, Servers
+from progress_service.cluster.line import Line, LineError, Message, Servers, keep_line
 from progress_service.cluster.outbox import Outbox
 from progress_service.core.events import FeedState
 from progress_service.core.model import Instant
@@ -114,21 +113,10 @@ class Relay:
         """
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.leadership.run)
-            await self._keep_line()
+            await keep_line(self._servers, "progress_service relay", self._speak_by, lose=self._lose_line)
 
-    async def _keep_line(self) -> None:
-        failures = 0
-        while True:
-            try:
-                async with lines.connected(self._servers, "progress_service relay") as line:
-                    failures = 0
-                    await self._speak_by(line)
-            except LineError as error:
-                logger.warning("no line to NATS: %s", error)
-            finally:
-                self.is_connected = False
-            await lines.pause(failures)
-            failures += 1
+    def _lose_line(self) -> None:
+        self.is_connected = False
 
     async def _speak_by(self, line: Line) -> None:
         """Hear and answer, until the line is over."""

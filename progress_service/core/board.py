@@ -50,7 +50,7 @@ class Board:
         linger_seconds: How long a finished job stays, from the moment at which it finished.
     """
 
-    def __init__(self, *, linger_seconds: float = 5.0) -> None:
+    def __init__(self, *, linger_seconds: float) -> None:
         self.linger_seconds = linger_seconds
         self.illegal_moves = 0
         self._entries: dict[str, Entry] = {}

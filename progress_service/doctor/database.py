@@ -8,6 +8,7 @@ import asyncpg
 
 from progress_service.doctor import hearing, rights, schema
 from progress_service.doctor.finding import Finding, Findings, note, well, wrong
+from progress_service.jobs.pool import line_of
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -50,7 +51,7 @@ async def looked_at(dsn: str) -> Findings:
         async for finding in _connected(connection, dsn):
             yield finding
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        yield wrong("database", f"a look at it failed: {_line(error)}", "see to that, and run doctor again")
+        yield wrong("database", f"a look at it failed: {line_of(error)}", "see to that, and run doctor again")
     finally:
         with anyio.move_on_after(CONNECT_SECONDS_MAX, shield=True):
             await connection.close()
@@ -102,7 +103,7 @@ def _unreachable(error: Exception) -> Finding:
             remedy = "start PostgreSQL there, or correct host and port in DATABASE_URL"
         case _:
             remedy = "DATABASE_URL is like postgresql://user:password@host:5432/database"
-    return wrong("database", f"it cannot be reached: {_line(error)}", remedy)
+    return wrong("database", f"it cannot be reached: {line_of(error)}", remedy)
 
 
 async def _connections(connection: "Connection") -> Finding:
@@ -157,7 +158,3 @@ async def _transactions(connection: "Connection") -> Finding:
         said = f"one has been open for {minutes:.0f} minutes; it keeps dead rows, and makes the log long"
         return note("transactions", said, f"SELECT pg_terminate_backend({found['pid']});")
     return well("transactions", "none has been open for long")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -18,10 +18,12 @@ import anyio
 import asyncpg
 
 from progress_service.core.model import Request, Status
-from progress_service.jobs.store import ONE_EXCLUSIVE, StoreUnavailable, acquired, opened_pool
+from progress_service.jobs.counts import count
+from progress_service.jobs.pool import StoreUnavailable, acquired, opened_pool
+from progress_service.jobs.schema import ONE_EXCLUSIVE
 
 if TYPE_CHECKING:
-    from progress_service.jobs.store import Pool
+    from progress_service.jobs.pool import Pool
 
 CLAIM_TRIES = 5
 
@@ -114,18 +116,19 @@ async def new(
     user_id: UUID,
     label: str | None,
     exclusive: bool,
-    known: Mapping[str, int],
+    total: int | None,
     or_again: bool,
 ) -> Claim:
     """A new job, or the user's pending one with *job_id*; with *or_again* also one that was given up.
 
     Raises:
+        InvalidJob: *total* is no count.
         AlreadyRunning: It would be the user's second exclusive one.
         JobEnded: There was one with *job_id*.
         JobTaken: There is one that is not pending, or another user's.
         UnknownUser: *user_id* is not in `users`.
     """
-    values = (user_id, label, exclusive, json.dumps(known))
+    values = (user_id, label, exclusive, _known(total))
     job_id = job_id or uuid.uuid4()
     try:
         return await _claim(pool, NEW, job_id, lease_seconds, *values)
@@ -137,13 +140,14 @@ async def new(
         raise
 
 
-async def pending(pool: "Pool", job_id: UUID, lease_seconds: float, *, known: Mapping[str, int]) -> Claim:
+async def pending(pool: "Pool", job_id: UUID, lease_seconds: float, *, total: int | None) -> Claim:
     """The pending job *job_id*, whosever it is.
 
     Raises:
+        InvalidJob: *total* is no count.
         JobTaken: It is not pending.
     """
-    return await _claim(pool, PENDING, job_id, lease_seconds, json.dumps(known))
+    return await _claim(pool, PENDING, job_id, lease_seconds, _known(total))
 
 
 async def again(pool: "Pool", job_id: UUID, lease_seconds: float, *, user_id: UUID | None) -> Claim:
@@ -154,6 +158,11 @@ async def again(pool: "Pool", job_id: UUID, lease_seconds: float, *, user_id: UU
         JobTaken: Its worker lives, it is completed, its user cancelled it, or it is not *user_id*'s.
     """
     return await _claim(pool, AGAIN, job_id, lease_seconds, user_id)
+
+
+def _known(total: int | None) -> str:
+    """What is known of a job's progress before it begins, as JSON."""
+    return json.dumps({} if total is None else {"total": count("total", total)})
 
 
 async def _claim(pool: "Pool", statement: str, job_id: UUID, *values: object) -> Claim:

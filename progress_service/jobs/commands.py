@@ -15,9 +15,7 @@ from uuid import UUID
 from progress_service.core.model import Request, Status
 
 if TYPE_CHECKING:
-    import asyncpg
-
-    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    from progress_service.jobs.pool import Connection
 
 PAUSE = """
     UPDATE bulk_enrichment_jobs AS job

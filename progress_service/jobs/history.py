@@ -8,12 +8,10 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from progress_service.core.model import FINISHED, Status
+from progress_service.core.model import Status
 
 if TYPE_CHECKING:
-    import asyncpg
-
-    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    from progress_service.jobs.pool import Connection
 
 # Years that have no end would break the arithmetic; the table's rules keep them out, but older rows are kept.
 PAGE = """
@@ -54,7 +52,7 @@ class Page(NamedTuple):
 
 
 async def page(
-    connection: "Connection", before: Place | None, limit: int, statuses: Collection[Status] = FINISHED
+    connection: "Connection", before: Place | None, limit: int, statuses: Collection[Status]
 ) -> Page:
     """At most *limit* jobs of whoever *connection* speaks for, of these *statuses*, older than *before*."""
     microseconds, job_id = before or (None, None)

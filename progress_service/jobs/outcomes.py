@@ -1,30 +1,40 @@
 """How a worker's leaving says how its job ended: the exception that left the block, in words for people."""
 
 import asyncio
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from progress_service.core.model import Status
-
-ERROR_CHARACTERS_MAX = 2_000
+from progress_service.core.model import Progress, Status
+from progress_service.wire.rows import ERROR_CHARACTERS_MAX
 
 
 class JobCancelled(Exception):
     """A person asked for the job to be cancelled. Let it out of the job's block, which then ends so."""
 
 
-def outcome(cause: BaseException) -> tuple[Status, str | None]:
-    """The status that *cause* brings, and what people will read of it.
+class Outcome(NamedTuple):
+    """How a job ended, as its row says it."""
 
-    `GeneratorExit` stands for a loop that was left before its end, whose counts say how far it came.
+    status: Status
+    error: str | None = None
+    ended_by: Literal["worker", "user"] = "worker"
+
+
+def outcome(cause: BaseException, progress: Progress) -> Outcome:
+    """The end that *cause* brings to a job that has come so far.
+
+    `GeneratorExit` stands for a loop that was left before its end.
     """
     if found(JobCancelled, cause):
-        return Status.CANCELLED, None
+        return Outcome(Status.CANCELLED, ended_by="user")
     match cause:
-        case Exception() | GeneratorExit():
-            return Status.FAILED, reason(cause)
+        case GeneratorExit():
+            done = progress.completed + progress.failed
+            return Outcome(Status.FAILED, f"left after {done} of {progress.total} items")
+        case Exception():
+            return Outcome(Status.FAILED, clean(reason(cause)))
         case _:
             # Cancelled, interrupted or told to exit: the worker was stopped, it did not fail.
-            return Status.CANCELLED, None
+            return Outcome(Status.CANCELLED)
 
 
 def found(kind: type[BaseException], cause: BaseException) -> bool:
@@ -54,5 +64,5 @@ def reason(error: BaseException) -> str:
 
 
 def clean(text: str | None) -> str | None:
-    """*text* as PostgreSQL can hold it (no NUL), and as long as a page can show it."""
+    """*text* as PostgreSQL can hold it (no NUL), and as long as people are told it."""
     return text and text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:ERROR_CHARACTERS_MAX]

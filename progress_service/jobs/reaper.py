@@ -25,6 +25,8 @@ import anyio
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
+from progress_service.jobs.schema import SchemaLacking, schema_lacking
+
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 
@@ -245,8 +247,4 @@ def _pause_seconds(failures: int) -> float:
 
 
 def _cause(error: BaseException) -> str:
-    match error:
-        case asyncpg.UndefinedTableError() | asyncpg.UndefinedColumnError():
-            return f"{error} (the schema is missing or old: run `progress-service schema --apply`)"
-        case _:
-            return str(error) or type(error).__name__
+    return schema_lacking(error) if isinstance(error, SchemaLacking) else str(error) or type(error).__name__

@@ -14,21 +14,22 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence, Sized
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from uuid import UUID
 
 from progress_service.core.model import Progress, Request, Status
 from progress_service.jobs import claims
+from progress_service.jobs.breath import Breath
 from progress_service.jobs.claims import Claim, Database
 from progress_service.jobs.counts import Counts, count
-from progress_service.jobs.outcomes import JobCancelled, cause_of_end, clean, found, outcome
+from progress_service.jobs.outcomes import JobCancelled, Outcome, cause_of_end, clean, found, outcome
+from progress_service.jobs.pool import InvalidJob, StoreUnavailable
 from progress_service.jobs.scribe import USUAL_PACE, LeaseLost, Pace, Scribe, State
-from progress_service.jobs.store import InvalidJob, StoreUnavailable
 
 if TYPE_CHECKING:
-    from progress_service.jobs.store import Pool
+    from progress_service.jobs.pool import Pool
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +37,6 @@ Item = TypeVar("Item")
 
 LEASE_SECONDS = 30.0
 """How long a silent worker is believed to be alive."""
-
-BREATH_SECONDS = 0.02
-"""A worker that never waits for anything lets other tasks run this often, so that its progress is written."""
-BREATH_TURNS, BREATH_SECONDS_MAX = 4, 0.002
-"""So many turns of the loop it gives them, and more while a write is on its way, but no longer than that."""
 
 
 class Job:
@@ -58,15 +54,15 @@ class Job:
         self._counts = Counts(claim.progress)
         self._status = Status.RUNNING
         self._error: str | None = None
+        self._ended_by: str | None = None
         self._answered: Request | None = None
         self._cursor_text: str | None = None
-        self._breathed_at = time.monotonic()
         self._scribe = Scribe(pool, claim.job_id, claim.lease, self._state, pace)
         self._scribe.asked = claim.requested
+        self._breath = Breath(self._scribe)
 
     @classmethod
-    @asynccontextmanager
-    async def start(
+    def start(
         cls,
         database: Database = None,
         *,
@@ -78,7 +74,7 @@ class Job:
         or_resume: bool = False,
         lease_seconds: float = LEASE_SECONDS,
         pace: Pace = USUAL_PACE,
-    ) -> AsyncIterator["Job"]:
+    ) -> AbstractAsyncContextManager["Job"]:
         """Start a job of *user_id*: their pending one with *job_id* if there is one, a new one otherwise.
 
         Args:
@@ -101,23 +97,23 @@ class Job:
             InvalidJob: *total* or *label* is not acceptable.
             StoreUnavailable: PostgreSQL is away.
         """
-        async with claims.opened(database) as pool:
-            claim = await claims.new(
+        return cls._begun(
+            database,
+            pace,
+            lambda pool: claims.new(
                 pool,
                 _uuid(job_id),
                 lease_seconds,
                 user_id=UUID(str(user_id)),
                 label=label,
                 exclusive=exclusive,
-                known=_known(total),
+                total=total,
                 or_again=or_resume,
-            )
-            async with _running(cls(pool, claim, pace)) as job:
-                yield job
+            ),
+        )
 
     @classmethod
-    @asynccontextmanager
-    async def take_up(
+    def take_up(
         cls,
         database: Database,
         job_id: UUID | str,
@@ -125,20 +121,20 @@ class Job:
         total: int | None = None,
         lease_seconds: float = LEASE_SECONDS,
         pace: Pace = USUAL_PACE,
-    ) -> AsyncIterator["Job"]:
+    ) -> AbstractAsyncContextManager["Job"]:
         """Start the pending job *job_id*, which `POST /v1/jobs` made, whosever it is.
 
         Raises:
             JobTaken: It is not pending.
         """
-        async with claims.opened(database) as pool:
-            claim = await claims.pending(pool, UUID(str(job_id)), lease_seconds, known=_known(total))
-            async with _running(cls(pool, claim, pace)) as job:
-                yield job
+        return cls._begun(
+            database,
+            pace,
+            lambda pool: claims.pending(pool, UUID(str(job_id)), lease_seconds, total=total),
+        )
 
     @classmethod
-    @asynccontextmanager
-    async def resume(
+    def resume(
         cls,
         database: Database,
         job_id: UUID | str,
@@ -146,7 +142,7 @@ class Job:
         user_id: UUID | str | None = None,
         lease_seconds: float = LEASE_SECONDS,
         pace: Pace = USUAL_PACE,
-    ) -> AsyncIterator["Job"]:
+    ) -> AbstractAsyncContextManager["Job"]:
         """Go on with a job whose worker failed, was stopped, or has been silent for longer than its lease.
 
         Its counts and its `cursor` are as they were saved last. The worker before is shut out from then on.
@@ -155,10 +151,30 @@ class Job:
         Raises:
             JobTaken: Its worker lives, it is completed, its user cancelled it, or it is another user's.
         """
-        async with claims.opened(database) as pool:
-            claim = await claims.again(pool, UUID(str(job_id)), lease_seconds, user_id=_uuid(user_id))
-            async with _running(cls(pool, claim, pace)) as job:
-                yield job
+        return cls._begun(
+            database,
+            pace,
+            lambda pool: claims.again(pool, UUID(str(job_id)), lease_seconds, user_id=_uuid(user_id)),
+        )
+
+    @classmethod
+    @asynccontextmanager
+    async def _begun(
+        cls, database: Database, pace: Pace, claim: Callable[["Pool"], Awaitable[Claim]]
+    ) -> AsyncIterator["Job"]:
+        """The job that *claim* gets, until it is left."""
+        async with claims.opened(database) as pool, cls(pool, await claim(pool), pace) as job:
+            yield job
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: object, cause: BaseException | None, trace: object) -> None:
+        """How the worker leaves decides how the job ends."""
+        if cause is None:
+            await self._end(Status.COMPLETED)
+        else:
+            await self._end_after(cause)
 
     @property
     def progress(self) -> Progress:
@@ -222,8 +238,8 @@ class Job:
             self._scribe.write_soon()
         if self.is_asked:
             await self.checkpoint()
-        if time.monotonic() - self._breathed_at >= BREATH_SECONDS:
-            await self._breathe()
+        if time.monotonic() >= self._breath.due_at:
+            await self._breath.take()
 
     def add(self, completed: int = 0, failed: int = 0, skipped: int = 0) -> None:
         """Count further items from outside of the event loop; see to `is_asked` yourself.
@@ -297,25 +313,29 @@ class Job:
 
     async def fail(self, reason: str) -> None:
         """End the job as failed, for a *reason* that people will read; leaving the block writes no more."""
-        await self.end(Status.FAILED, reason)
+        await self._end(Status.FAILED, reason)
 
-    async def end(self, status: Status, reason: str | None = None) -> None:
+    def orphan(self, task: "asyncio.Task[Any] | None", farewell: Callable[[], Awaitable[object]]) -> None:
+        """End the job when the loop that counted was left: as the task that ran it has ended, if it has."""
+        self._scribe.orphan(lambda: self._settle(outcome(cause_of_end(task), self.progress)), farewell)
+
+    async def _end(self, status: Status, reason: str | None = None) -> None:
         """Write how the job ended, unless it has ended before.
 
         Raises:
             StoreUnavailable: PostgreSQL was away for too long.
             LeaseLost: It was not ours any more.
+            InvalidJob: The table does not take what was counted.
         """
         if not self._status.is_finished:
-            self._status = status
-            self._error = clean(reason)
+            self._settle(Outcome(status, clean(reason)))
             await self._scribe.end()
 
-    async def end_after(self, cause: BaseException) -> None:
+    async def _end_after(self, cause: BaseException) -> None:
         """Write the end that *cause* brings. It stays what the worker hears of, even if this fails."""
         if self._status.is_finished:
             return
-        self._settle(cause)
+        self._settle(outcome(cause, self.progress))
         try:
             if found(LeaseLost, cause):
                 self._scribe.abandon()
@@ -325,21 +345,10 @@ class Job:
             cause.add_note(f"the end of job {self.id} ({self._status}) could not be written: {error}")
             logger.warning("the end of job %s (%s) could not be written: %s", self.id, self._status, error)
 
-    def orphan(self, task: "asyncio.Task[Any] | None", farewell: Callable[[], Awaitable[object]]) -> None:
-        """End the job when the loop that counted was left: as the task that ran it has ended, if it has."""
-        self._scribe.orphan(lambda: self._settle(cause_of_end(task)), farewell)
-
-    def _settle(self, cause: BaseException) -> None:
-        """Take on the end that *cause* brings, unless the job has ended before."""
-        if self._status.is_finished:
-            return
-        self._status, error = outcome(cause)
-        if isinstance(cause, GeneratorExit):
-            counts = self._counts
-            error = f"left after {counts.completed + counts.failed} of {counts.total} items"
-        if found(JobCancelled, cause):
-            self._answered = Request.CANCEL
-        self._error = clean(error)
+    def _settle(self, end: Outcome) -> None:
+        """Take on how the job ended, unless it has ended before."""
+        if not self._status.is_finished:
+            self._status, self._error, self._ended_by = end
 
     def _answer(self, request: Request, status: Status) -> None:
         """Say in the row that the request has been heard."""
@@ -351,42 +360,16 @@ class Job:
         if self._status.is_finished:
             raise RuntimeError(f"job {self.id} has ended; nothing can be reported on it")
 
-    async def _breathe(self) -> None:
-        """Let other tasks run. A write takes many turns; one now and then would draw it out to seconds."""
-        began = time.monotonic()
-        turns = 0
-        while turns < BREATH_TURNS or (
-            self._scribe.is_writing and time.monotonic() - began < BREATH_SECONDS_MAX
-        ):
-            await asyncio.sleep(0)
-            turns += 1
-        self._breathed_at = time.monotonic()
-
     def _state(self) -> State:
-        ended_by = None
-        if self._status.is_finished:
-            ended_by = "user" if self._answered is Request.CANCEL else "worker"
         return State(
-            self._status, self._counts.text(), self._error, self._cursor_text, ended_by, self._answered
+            self._status,
+            self._counts.text(),
+            self._error,
+            self._cursor_text,
+            self._ended_by,
+            self._answered,
         )
-
-
-@asynccontextmanager
-async def _running(job: Job) -> AsyncIterator[Job]:
-    """The job while its worker works; how the worker leaves decides how the job ends."""
-    try:
-        yield job
-    except BaseException as cause:
-        await job.end_after(cause)
-        raise
-    else:
-        await job.end(Status.COMPLETED)
 
 
 def _uuid(text: UUID | str | None) -> UUID | None:
     return None if text is None else UUID(str(text))
-
-
-def _known(total: int | None) -> dict[str, int]:
-    """What is known of a job's progress before it begins."""
-    return {} if total is None else {"total": count("total", total)}

@@ -12,6 +12,12 @@ CONNECT_SECONDS_MAX = 10.0
 
 PACKAGE = Path(__file__).parent.parent
 
+ONE_EXCLUSIVE = "one_exclusive_job_at_a_time"
+"""The unique index by which a user has one exclusive job at a time."""
+
+SchemaLacking = (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError, asyncpg.UndefinedColumnError)
+"""What PostgreSQL raises where the schema is missing, or is older than the program."""
+
 
 def schema_text(feed: Literal["notify", "wal"] | None = None) -> str:
     """The text of `schema.sql`: from the installed package, or from beside it in a checkout.
@@ -26,6 +32,11 @@ def schema_text(feed: Literal["notify", "wal"] | None = None) -> str:
 
 class SchemaError(Exception):
     """The schema cannot be applied; the text says why."""
+
+
+def schema_lacking(error: BaseException) -> str:
+    """What to say of a `SchemaLacking`: with the command that mends it."""
+    return f"{error} (the schema is missing or old: run `progress-service schema --apply`)"
 
 
 async def apply_schema(dsn: str, sql: str) -> list[str]:

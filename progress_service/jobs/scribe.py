@@ -18,10 +18,10 @@ from uuid import UUID
 import anyio
 
 from progress_service.core.model import FINISHED, Request, Status
-from progress_service.jobs.store import InvalidJob, StoreUnavailable, acquired
+from progress_service.jobs.pool import InvalidJob, StoreUnavailable, acquired
 
 if TYPE_CHECKING:
-    from progress_service.jobs.store import Pool
+    from progress_service.jobs.pool import Pool
 
 logger = logging.getLogger(__name__)
 

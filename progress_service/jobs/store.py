@@ -1,32 +1,26 @@
-"""The way to rows of `bulk_enrichment_jobs`, and what PostgreSQL's refusals mean in words.
+"""A person's jobs, made, read and commanded under that person's own database identity.
 
-A person's rows are made, read and commanded under that person's own database identity: the role
-`authenticated` with the claims of a JWT, as PostgREST and Supabase set them. So row-level security decides
-what is theirs, not our code.
+That is the role `authenticated` with the claims of a JWT, as PostgREST and Supabase set them. So row-level
+security decides what is theirs, not our code.
 """
 
 import json
-from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple, Self
 from uuid import UUID
 
-import anyio
 import asyncpg
 
 from progress_service.core.model import FINISHED, Request, Status
 from progress_service.jobs import commands, history
+from progress_service.jobs.pool import StoreUnavailable, acquired, line_of, opened_pool
+from progress_service.jobs.schema import ONE_EXCLUSIVE
 
 if TYPE_CHECKING:
-    Pool = asyncpg.Pool[asyncpg.Record]
-    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    from progress_service.jobs.pool import Connection, Pool
 
 CONNECTIONS_MAX = 4
-# To wait for a connection, and to make one if need be.
-ACQUIRE_SECONDS_MAX = 5.0
-STATEMENT_SECONDS_MAX = 10.0
-CLOSE_SECONDS_MAX = 2.0
-
 SILENT_SECONDS_MAX = 10.0
 # Should the way to us fall silent in the middle, PostgreSQL gives up what is locked and does not wait for us.
 BECOME_USER = """
@@ -51,20 +45,7 @@ EXCLUSIVE = """
 """
 GET = "SELECT bulk_enrichment_job_report(job)::text FROM bulk_enrichment_jobs AS job WHERE id = $1"
 
-ONE_EXCLUSIVE = "one_exclusive_job_at_a_time"
 CREATE_TRIES_MAX = 5
-
-
-class StoreUnavailable(Exception):
-    """PostgreSQL cannot be used: it is away, refuses us, or lacks the schema. Later it may be otherwise."""
-
-
-class UnknownUser(ValueError):
-    """The job would belong to a user who is not in the table `users`."""
-
-
-class InvalidJob(ValueError):
-    """The row's values are such that a constraint of the table forbids them."""
 
 
 class ExclusiveJobRunning(Exception):
@@ -101,9 +82,9 @@ class JobStore:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, dsn: str, *, connections_max: int = CONNECTIONS_MAX) -> AsyncIterator[Self]:
-        """Hold at most *connections_max* connections to *dsn*; the first is made when it is first needed."""
-        async with opened_pool(dsn, connections_max=connections_max) as pool:
+    async def open(cls, dsn: str) -> AsyncIterator[Self]:
+        """Hold at most `CONNECTIONS_MAX` connections to *dsn*; the first is made when it is first needed."""
+        async with opened_pool(dsn, connections_max=CONNECTIONS_MAX) as pool:
             yield cls(pool)
 
     async def create(
@@ -131,7 +112,7 @@ class JobStore:
                     report: str | None = await connection.fetchval(CREATE, *values)
             except asyncpg.UniqueViolationError as error:
                 if error.constraint_name != ONE_EXCLUSIVE:
-                    raise StoreUnavailable(f"PostgreSQL cannot be used: {_line(error)}") from error
+                    raise StoreUnavailable(f"PostgreSQL cannot be used: {line_of(error)}") from error
                 report = None
             report = report or await self._found_instead(user_id, key)
             if report is not None:
@@ -187,82 +168,3 @@ class JobStore:
             claims = json.dumps({"sub": str(user_id), "role": "authenticated"})
             await connection.execute(BECOME_USER, claims, f"{1e3 * SILENT_SECONDS_MAX:.0f}")
             yield connection
-
-
-@asynccontextmanager
-async def opened_pool(dsn: str, *, connections_max: int) -> AsyncIterator["Pool"]:
-    """A pool that connects when it must, so that it can be opened while PostgreSQL is away."""
-    with spoken():
-        pool = asyncpg.create_pool(
-            dsn,
-            min_size=0,
-            max_size=connections_max,
-            command_timeout=STATEMENT_SECONDS_MAX,
-            # Named statements do not survive a pooler that lends a session for one transaction.
-            statement_cache_size=0,
-            server_settings={"application_name": "progress_service jobs"},
-        )
-        await pool
-    try:
-        yield pool
-    finally:
-        # Leaving politely takes a round trip; after that time asyncpg drops what is left.
-        with anyio.move_on_after(CLOSE_SECONDS_MAX, shield=True):
-            await pool.close()
-
-
-@asynccontextmanager
-async def acquired(pool: "Pool") -> AsyncIterator["Connection"]:
-    """A connection of *pool*; what goes wrong while it is held is raised as this module's errors."""
-    with spoken():
-        async with pool.acquire(timeout=ACQUIRE_SECONDS_MAX) as connection:
-            yield connection
-
-
-@contextmanager
-def spoken() -> Iterator[None]:
-    """Raise what PostgreSQL refuses as errors whose message a person can act on.
-
-    A violated unique index passes as `asyncpg.UniqueViolationError`.
-    """
-    try:
-        yield
-    except asyncpg.ForeignKeyViolationError as error:
-        raise UnknownUser(f"the job's user does not exist: {error.detail}") from error
-    except asyncpg.UniqueViolationError:
-        raise  # Only who asked knows what it means that there is one already.
-    except asyncpg.CheckViolationError as error:
-        raise InvalidJob(_rule(error)) from error
-    except asyncpg.DataError as error:
-        # Class 22: among others a NUL in a text, or JSON that is none.
-        raise InvalidJob(_line(error)) from error
-    except (
-        asyncpg.UndefinedTableError,
-        asyncpg.UndefinedFunctionError,
-        asyncpg.UndefinedColumnError,
-    ) as error:
-        raise StoreUnavailable(
-            f"{error} (the schema is missing or old: run `progress-service schema --apply`)"
-        ) from error
-    except TimeoutError as error:
-        raise StoreUnavailable("PostgreSQL cannot be used: it did not answer in time") from error
-    except (
-        OSError,
-        ValueError,
-        asyncpg.PostgresError,
-        asyncpg.InterfaceError,
-        asyncpg.InternalClientError,
-    ) as error:
-        # ValueError is what asyncpg makes of some DSNs, and its internal error what it says of a connection
-        # that was interrupted while PostgreSQL stood still.
-        raise StoreUnavailable(f"PostgreSQL cannot be used: {_line(error)}") from error
-
-
-def _rule(error: asyncpg.CheckViolationError) -> str:
-    """The rule that was broken. In schema.sql the names of the rules are sentences."""
-    return (error.constraint_name or _line(error)).replace("_", " ")
-
-
-def _line(error: Exception) -> str:
-    """The message, with its details and hints, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -1,10 +1,10 @@
-"""What PostgreSQL says about rows, as JSON text, becomes facts.
+"""What PostgreSQL says about rows becomes facts.
 
-Snapshot, notification and look-up all speak one shape, which the SQL function `bulk_enrichment_job_report`
-makes (schema.sql). A notification is an object with one of the keys of `Notification`.
+Snapshot, notification and look-up all speak one shape of JSON, which the SQL function
+`bulk_enrichment_job_report` makes (schema.sql). A notification is an object with one of the keys of
+`Notification`. The write-ahead log has the columns of a row as texts.
 """
 
-import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,41 +15,11 @@ from uuid import UUID
 import msgspec
 
 from progress_service.core.events import JobDeleted, JobReported
-from progress_service.core.model import Instant, Job, Progress, Request, Status
-
-COUNT_MAX = 2**53 - 1
-"""The largest whole number that a browser holds exactly (ECMAScript, Number.MAX_SAFE_INTEGER)."""
-
-NESTING_MAX = 32
-"""How deep the lists and objects of a progress may lie in one another.
-
-Beyond what the interpreter's stack bears, decoding fails; what is written must be readable from any place.
-"""
+from progress_service.core.model import Instant, Job, Request, Status
+from progress_service.wire.progress import progress_of
 
 ERROR_CHARACTERS_MAX = 2_000
 """As much of an error as people are told."""
-
-COUNTS = ("total", "completed", "failed", "current_batch")
-COUNTS_ALONE = frozenset(COUNTS)
-
-
-REPORTED_COLUMNS = frozenset(
-    [
-        "id",
-        "user_id",
-        "label",
-        "status",
-        "requested",
-        "progress",
-        "error",
-        "revision",
-        "created_at",
-        "started_at",
-        "updated_at",
-        "finished_at",
-    ]
-)
-"""The columns that a report is made of."""
 
 T = TypeVar("T")
 
@@ -99,6 +69,10 @@ class Row(msgspec.Struct, frozen=True):
     started_at: Date | None = None
     finished_at: Date | None = None
     finished_seconds: float | None = None
+
+
+REPORTED_COLUMNS = frozenset(Row.__struct_fields__) - {"finished_seconds"}
+"""The columns that a report is made of."""
 
 
 class Owned(msgspec.Struct, frozen=True):
@@ -239,7 +213,7 @@ def _fact(row: Row, at: Instant) -> JobReported:
         revision=row.revision,
         created_at=_in_utc(row.created_at),
         updated_at=_in_utc(row.updated_at),
-        progress=_progress(row.progress),
+        progress=progress_of(row.progress),
         label=row.label,
         requested=row.requested,
         error=row.error,
@@ -252,43 +226,6 @@ def _fact(row: Row, at: Instant) -> JobReported:
 def _in_utc(date: datetime) -> datetime:
     """The same moment. Most come in UTC, and a copy costs time and memory."""
     return date if date.tzinfo is UTC else date.astimezone(UTC)
-
-
-def _progress(written: dict[str, object]) -> Progress:
-    total, completed = _count(written, "total"), _count(written, "completed")
-    failed, current_batch = _count(written, "failed"), _count(written, "current_batch")
-    if 0 < total < completed + failed:
-        raise ValueError(f"completed {completed} and failed {failed} are more than the total {total}")
-    if COUNTS_ALONE.issuperset(written):
-        return Progress(total, completed, failed, current_batch)
-    more = {key: value for key, value in written.items() if key not in COUNTS}
-    if not _is_within(more, NESTING_MAX):
-        raise ValueError(f"progress is nested more than {NESTING_MAX} deep")
-    return Progress(total, completed, failed, current_batch, more)
-
-
-def _count(written: dict[str, object], key: str) -> int:
-    """A count that was written; 0 when it was left out. A whole number may be written as 3.0 too."""
-    value = written.get(key, 0)
-    if type(value) is int and 0 <= value <= COUNT_MAX:
-        return value
-    if value is None and key == "current_batch":
-        return 0  # As older programs write it before the first batch.
-    if isinstance(value, float) and value.is_integer() and 0 <= value <= COUNT_MAX:
-        return int(value)
-    # The reason goes into a log, so what is quoted is cut short.
-    raise ValueError(f"progress.{key} is {reprlib.repr(value)}, not a whole number from 0 to {COUNT_MAX}")
-
-
-def _is_within(value: object, depth: int) -> bool:
-    """Whether the lists and objects of *value* lie at most *depth* deep."""
-    match value:
-        case dict():
-            return depth > 0 and all(_is_within(part, depth - 1) for part in value.values())
-        case list():
-            return depth > 0 and all(_is_within(part, depth - 1) for part in value)
-        case _:
-            return True
 
 
 def _name(row: bytes | str | msgspec.Raw) -> str:

@@ -6,8 +6,9 @@ from progress_service.feeds.ledger import Ledger
 from progress_service.feeds.notify import NotifyFeed
 from progress_service.jobs.reaper import Reaper
 from progress_service.jobs.store import JobStore
+from progress_service.parts import monotonic_clock
 from progress_service.relaying import RelayService
-from progress_service.service import Service, monotonic_clock
+from progress_service.service import Service
 from progress_service.settings import Settings
 from tests.documents.table import listed
 from tests.documents.table import table as table_of

@@ -5,6 +5,7 @@ from typing import Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from progress_service.settings import Settings
+from progress_service.settings.fields import variable
 from tests.documents.table import listed
 from tests.documents.table import table as table_of
 
@@ -13,8 +14,7 @@ def table() -> str:
     """The table."""
     rows = []
     for name, field in Settings.model_fields.items():
-        variable = name.upper() if name == "database_url" else f"PROGRESS_{name.upper()}"
-        rows.append((f"`{variable}`", _takes(field), _default(field), str(field.description)))
+        rows.append((f"`{variable(name)}`", _takes(field), _default(field), str(field.description)))
     return table_of(("setting", "takes", "unless set", "what it is"), rows)
 
 
