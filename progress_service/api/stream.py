@@ -15,7 +15,7 @@ from progress_service.api.cors import Origins
 from progress_service.api.guards import SECURITY_HEADERS
 from progress_service.api.limits import Addresses, LimitReached, StreamLimits, crowded
 from progress_service.api.operations import draining
-from progress_service.api.problems import Problem, send_problem
+from progress_service.api.problems import ECHO_CHARACTERS_MAX, Problem, send_problem
 from progress_service.protocol import CROWDED, answer_of, hold_head
 from progress_service.streams.hub import Hub
 from progress_service.streams.stream import Stream
@@ -137,6 +137,6 @@ def _view(scope: Scope) -> View:
         raise Problem(
             HTTPStatus.BAD_REQUEST,
             "Unknown view",
-            f"view is {', '.join(values)[:100]!r}; it is full or compact.",
+            f"view is {', '.join(values)[:ECHO_CHARACTERS_MAX]!r}; it is full or compact.",
             slug="unknown-view",
         ) from None

@@ -6,7 +6,6 @@ with the first doubt, and whoever uses it begins anew: the one way of recovery, 
 
 import asyncio
 import logging
-import random
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
+
+from progress_service.retries import pause_seconds
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -249,7 +250,7 @@ async def keep_line(
             logger.warning("no line to NATS: %s", error)
         finally:
             lose()
-        await _pause(failures)
+        await asyncio.sleep(pause_seconds(failures, RETRY_SECONDS_MIN, RETRY_SECONDS_MAX))
         failures += 1
 
 
@@ -290,12 +291,6 @@ def _credentials(servers: Servers) -> str | None:
             f"PROGRESS_NATS_CREDENTIALS is {path!r}, which cannot be read: {error.strerror}"
         ) from None
     return str(servers.credentials)
-
-
-async def _pause(failures: int) -> None:
-    """Wait before the next try: longer each time, with jitter so that not all come at once."""
-    longest = min(RETRY_SECONDS_MAX, RETRY_SECONDS_MIN * 2 ** min(failures, 10))
-    await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - spreads load; guards nothing.
 
 
 def _cause(error: BaseException) -> str:

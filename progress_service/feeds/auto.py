@@ -17,7 +17,7 @@ from progress_service.core.events import Fact, FeedState, FeedTurned
 from progress_service.core.model import Instant
 from progress_service.core.shard import ALL, Shard
 from progress_service.feeds.companion import run_beside
-from progress_service.feeds.database import Outage, cause, pause_seconds
+from progress_service.feeds.database import Outage, cause, retry_seconds
 from progress_service.feeds.feed import Accept, UnfitError
 from progress_service.feeds.following import FollowingFeed
 from progress_service.feeds.ledger import Ledger
@@ -98,7 +98,7 @@ class AutoFeed:
                     continue
             accept([rung.turned(FeedState.LOST)])
             self.ledger.note_failure()
-            seconds = pause_seconds(self.ledger.failures)
+            seconds = retry_seconds(self.ledger.failures)
             logger.warning("no feed from PostgreSQL: %s; trying again in %.1f s", cause(failure), seconds)
             await anyio.sleep(seconds)
             at = 0

@@ -1,6 +1,5 @@
 """What every feed asks of PostgreSQL, and how: connections, queries, and what counts as an outage."""
 
-import random
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from enum import StrEnum
@@ -12,6 +11,7 @@ from asyncpg.connect_utils import SessionAttribute
 
 from progress_service.core.shard import Shard
 from progress_service.feeds.intake import IntakeClosedError
+from progress_service.retries import pause_seconds
 from progress_service.wire.pgoutput import ProtocolError
 
 if TYPE_CHECKING:
@@ -209,10 +209,9 @@ def patience_seconds(failures: int) -> float:
     return min(PATIENCE_SECONDS_MAX, LOOK_UP_SECONDS_MAX * (1 << min(failures, 10)))
 
 
-def pause_seconds(failures: int) -> float:
-    """The time until the next try: doubling, with jitter so that many instances do not come at once."""
-    longest = min(RETRY_SECONDS_MAX, RETRY_SECONDS_MIN * 2 ** min(failures, 10))
-    return random.uniform(longest / 2, longest)  # noqa: S311 - spreads load; guards nothing.
+def retry_seconds(failures: int) -> float:
+    """The time until the next try to follow the database, after so many *failures* before this one."""
+    return pause_seconds(failures, RETRY_SECONDS_MIN, RETRY_SECONDS_MAX)
 
 
 def cause(error: BaseException) -> str:

@@ -15,10 +15,9 @@ from progress_service.feeds.database import (
     SNAPSHOT,
     Outage,
     cause,
-    look_up,
     patience_seconds,
-    pause_seconds,
     pieces,
+    retry_seconds,
 )
 from progress_service.feeds.feed import Accept, UnfitError
 from progress_service.feeds.ledger import Ledger
@@ -62,7 +61,7 @@ class FollowingFeed(ABC):
             except (*Outage, UnfitError) as error:
                 accept([self.turned(FeedState.LOST)])
                 self.ledger.note_failure()
-                seconds = pause_seconds(self.ledger.failures)
+                seconds = retry_seconds(self.ledger.failures)
                 logger.warning("no feed from PostgreSQL: %s; trying again in %.1f s", cause(error), seconds)
                 await anyio.sleep(seconds)
 
@@ -124,13 +123,6 @@ class Session:
         self.ledger.note([snapshot])
         self.ledger.note_snapshot(self.cause)
         return snapshot
-
-    async def looked_up(self, job_ids: Sequence[str], connection: "Connection | None" = None) -> list[Fact]:
-        """What the table says of these jobs; those that are not there were deleted."""
-        at = self.now()
-        found = await look_up(connection or self.connection, job_ids)
-        gone = [job_id for job_id in job_ids if job_id not in found]
-        return [*self.reports(found, at), *self.deletions(gone, at)]
 
     def reports(self, found: dict[str, tuple[Revision, str]], at: Instant) -> Sequence[Fact]:
         """What rows say that were looked up."""

@@ -22,7 +22,7 @@ import anyio
 
 from progress_service.core.model import Instant
 from progress_service.core.shard import ALL, Shard
-from progress_service.feeds.database import Outage, Pooling, cause, connected, pause_seconds, pooling
+from progress_service.feeds.database import Outage, Pooling, cause, connected, pooling, retry_seconds
 from progress_service.feeds.ledger import Ledger
 from progress_service.feeds.reconcile import until_abreast
 
@@ -115,7 +115,7 @@ class Leadership:
                     logger.warning("this relay leads no longer")
                 self._held_until = -inf
                 self.is_contending = False
-            await anyio.sleep(pause_seconds(failures))
+            await anyio.sleep(retry_seconds(failures))
 
     async def _contend(self, connection: "Connection") -> None:
         """Wait for the lock, hold it, and return when it has to be let go."""

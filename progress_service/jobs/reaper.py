@@ -10,7 +10,6 @@ outage, every worker has the length of its lease to come back.
 """
 
 import logging
-import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -26,6 +25,7 @@ import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
 from progress_service.jobs.schema import SchemaLacking, schema_lacking
+from progress_service.retries import pause_seconds
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -150,11 +150,11 @@ class Reaper:
                     await self._keep_looking(connection)
             except Outage as error:
                 failures = 0 if self._is_well else failures + 1
-                pause_seconds = _pause_seconds(failures)
+                seconds = pause_seconds(failures, RETRY_SECONDS_MIN, RETRY_SECONDS_MAX)
                 logger.warning(
-                    "no reaper of hanging jobs: %s; trying again in %.1f s", _cause(error), pause_seconds
+                    "no reaper of hanging jobs: %s; trying again in %.1f s", _cause(error), seconds
                 )
-                await anyio.sleep(pause_seconds)
+                await anyio.sleep(seconds)
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator["Connection"]:
@@ -238,12 +238,6 @@ class Reaper:
             self._refused.clear()
         self._refused.add(job_id)
         logger.error("job %s can be neither ended nor deleted, and is left alone: %s", job_id, error)
-
-
-def _pause_seconds(failures: int) -> float:
-    """The time until the next try: doubling, with jitter so that many instances do not come at once."""
-    longest = min(RETRY_SECONDS_MAX, RETRY_SECONDS_MIN * 2 ** min(failures, 10))
-    return random.uniform(longest / 2, longest)  # noqa: S311 - spreads load; guards nothing.
 
 
 def _cause(error: BaseException) -> str:

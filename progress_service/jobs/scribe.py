@@ -7,11 +7,11 @@ without the lease it changes nothing, and the worker learns that the job is no l
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
@@ -19,6 +19,7 @@ import anyio
 
 from progress_service.core.model import FINISHED, Request, Status
 from progress_service.jobs.pool import InvalidJob, StoreUnavailable, acquired
+from progress_service.retries import pause_seconds
 
 if TYPE_CHECKING:
     from progress_service.jobs.pool import Pool
@@ -207,18 +208,16 @@ class Scribe:
 
     async def _write_through(self) -> None:
         """Write the newest state, however long PostgreSQL is away; the end alone gives up in time."""
-        pause_seconds = RETRY_SECONDS_MIN
-        while True:
+        for failures in count():
             state = self._state()
             try:
                 await self._write(state)
             except StoreUnavailable as error:
                 if self._end_at is not None and time.monotonic() >= self._end_at:
                     raise
-                if pause_seconds == RETRY_SECONDS_MIN:
+                if not failures:
                     logger.warning("progress of job %s has to wait: %s", self._key[0], error)
-                await self._wait(random.uniform(pause_seconds / 2, pause_seconds))  # noqa: S311 - spreads load.
-                pause_seconds = min(2 * pause_seconds, RETRY_SECONDS_MAX)
+                await self._wait(pause_seconds(failures, RETRY_SECONDS_MIN, RETRY_SECONDS_MAX))
             except InvalidJob as error:
                 self._fail(error)
                 return
