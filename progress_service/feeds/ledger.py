@@ -40,7 +40,6 @@ class Ledger:
         self.linger_seconds = linger_seconds
         self.live_at: Instant | None = None
         self.malformed_rows = 0
-        self.resyncs = 0
         self.snapshots: Counter[str] = Counter()
         self.healed = 0
         self.failures = 0

@@ -103,7 +103,6 @@ class _Session(Session):
                 self.cause = "overflow"
             except ResyncAskedError:
                 self.cause = "truncate"  # A snapshot says what is left.
-            self.ledger.resyncs += 1
 
     def _expect(self, marker: str) -> anyio.Event:
         """The event that this marker is heard, and with it everything that was committed before."""

@@ -87,7 +87,6 @@ class _Session(Session):
                 logger.warning("a transaction was too large to be read change by change: taking a snapshot")
                 self._forget()
                 await self._slot.settle()
-            self.ledger.resyncs += 1
 
     async def _catch_up(self) -> None:
         """Take a snapshot, and read everything that was committed until then."""
