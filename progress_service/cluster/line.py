@@ -250,7 +250,7 @@ async def keep_line(
             logger.warning("no line to NATS: %s", error)
         finally:
             lose()
-        await asyncio.sleep(pause_seconds(failures, RETRY_SECONDS_MIN, RETRY_SECONDS_MAX))
+        await _pause(failures)
         failures += 1
 
 
@@ -295,3 +295,7 @@ def _credentials(servers: Servers) -> str | None:
 
 def _cause(error: BaseException) -> str:
     return str(error).removeprefix("nats: ") or type(error).__name__
+
+
+async def _pause(failures: int) -> None:
+    await asyncio.sleep(pause_seconds(failures, RETRY_SECONDS_MIN, RETRY_SECONDS_MAX))
