@@ -1,8 +1,9 @@
-"""The whole set in about twenty minutes, and docs/performance.md made anew from what it found.
+"""A set of programs in about ten minutes, and docs/performance.md made anew from what they found.
 
 Each program runs in a process of its own, one after another, and leaves its report under reports/. The page
 is written from those reports alone, so that nothing on it has been written by hand; what missed its goal, or
-is worse than with a peer, comes first. `--page-only` writes it again without measuring.
+is worse than with a peer, comes first. `--long` takes half an hour, for all peers and larger numbers.
+`--page-only` writes the page again without measuring.
 """
 
 import argparse
@@ -20,16 +21,24 @@ from loadtest.figures import Figure, shown
 from loadtest.live import live
 from loadtest.report import JSON_NAME, OVERVIEW, Report, figures_table, read
 
-SET: Mapping[str, Sequence[str]] = {
-    "users": ("--seconds", "3"),
-    "latency": ("--seconds", "3", "--runs", "1", "--peers", "ours-wal", "plain"),
+SHORT: Mapping[str, Sequence[str]] = {
+    "users": ("--seconds", "3", "--peers", "ours-wal", "plain", "better-sse", "nchan"),
+    "latency": ("--seconds", "3", "--runs", "1", "--rates", "300", "1000", "--peers", "plain"),
     "fanout": ("--seconds", "2", "--runs", "3"),
-    "streams": ("--streams", "2000", "18000", "--peers", "plain", "better-sse", "nchan"),
-    "storm": ("--peers", "plain"),
+    "streams": ("--streams", "2000", "--peers", "plain"),
+    "storm": ("--peers",),
     "jobs": (),
-    "writers": ("--seconds", "2"),
+    "writers": ("--writers", "8", "--seconds", "2"),
     "slow": ("--runs", "3"),
     "soak": ("--minutes", "1"),
+}
+LONG: Mapping[str, Sequence[str]] = {
+    **SHORT,
+    "users": ("--seconds", "3"),
+    "latency": ("--seconds", "3", "--runs", "1", "--peers", "ours-wal", "plain"),
+    "streams": ("--streams", "2000", "18000", "--peers", "plain", "better-sse", "nchan"),
+    "storm": ("--peers", "plain"),
+    "writers": ("--seconds", "2"),
 }
 """What is run, with which options."""
 
@@ -52,11 +61,12 @@ OF_OTHERS = ("written", "UPDATE and commit")
 HEAD = """\
 # Performance
 
-`make load` wrote this page on {date}, from the reports of the programs named below; nothing on it is
-written by hand. Figures are medians, of three runs or more where a goal is set. What is compared took turns
-in one run. Each program checks what it receives, and a wrong answer ends it with an error, however fast it
-came. Bold is what missed its goal. More about how it is measured is in
-[loadtest/README.md](../loadtest/README.md).
+This page was written on {date}, from the reports of the programs named below, and nothing on it by hand.
+`make load` writes it anew in ten minutes, `python -m loadtest performance --long` more thoroughly.
+
+Figures are medians, of three runs or more where a goal is set. What is compared took turns in one run. Each
+program checks what it receives, and a wrong answer ends it with an error, however fast it came. Bold is what
+missed its goal. More about how it is measured is in [loadtest/README.md](../loadtest/README.md).
 
 The machine: {machine}. Other programs may have run on it.
 """
@@ -65,8 +75,8 @@ The machine: {machine}. Other programs may have run on it.
 def main(arguments: Sequence[str]) -> int:
     """Measure, and write the page; the exit status is 1 if a program failed."""
     asked = _parser().parse_args(arguments)
-    failed = [] if asked.page_only else _measured(asked.programs)
-    reports = [read(path) for name in SET if (path := REPORTS / name / JSON_NAME).exists()]
+    failed = [] if asked.page_only else _measured(asked.programs, LONG if asked.long else SHORT)
+    reports = [read(path) for name in SHORT if (path := REPORTS / name / JSON_NAME).exists()]
     if not reports:
         print(f"There is no report under {REPORTS}/, so there is nothing to write.", file=sys.stderr)
         return 1
@@ -83,22 +93,23 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m loadtest performance", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument(
-        "--programs", nargs="+", choices=[*SET], default=[*SET], metavar="NAME", help=", ".join(SET)
+        "--programs", nargs="+", choices=[*SHORT], default=[*SHORT], metavar="NAME", help=", ".join(SHORT)
     )
+    parser.add_argument("--long", action="store_true", help="half an hour: all peers, and larger numbers")
     parser.add_argument(
         "--page-only", action="store_true", help="only write the page, from reports that are there"
     )
     return parser
 
 
-def _measured(names: Sequence[str]) -> Sequence[str]:
+def _measured(names: Sequence[str], options: Mapping[str, Sequence[str]]) -> Sequence[str]:
     """Run the programs; the names of those that failed."""
     failed = []
     with live("performance", len(names)) as now:
         for name in names:
-            now.step(" ".join((name, *SET[name])))
+            now.step(" ".join((name, *options[name])))
             began = time.monotonic()
-            command = [sys.executable, "-m", "loadtest", name, *SET[name]]
+            command = [sys.executable, "-m", "loadtest", name, *options[name]]
             if subprocess.run(command, check=False).returncode:
                 failed.append(name)
             print(f"{name} took {time.monotonic() - began:.0f} s", file=sys.stderr)

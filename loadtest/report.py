@@ -60,7 +60,12 @@ def options(program: str, documentation: str | None) -> argparse.ArgumentParser:
 def parsed(made: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
     """What was asked for, with the whole command, so that a report can say how to repeat it."""
     asked = made.parse_args(arguments)
-    asked.command = shlex.join(["python", "-m", "loadtest", asked.program, *arguments])
+    # Where the report goes is no part of what is to be repeated.
+    places = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    places.add_argument("--report")
+    places.add_argument("--json")
+    _, options = places.parse_known_args(arguments)
+    asked.command = shlex.join(["python", "-m", "loadtest", asked.program, *options])
     return asked
 
 
