@@ -6,7 +6,7 @@ READY := .venv/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-cluster test check client docs load lock browser servers clean \
-	tests-in-browser-and-world tests-of-the-first-half tests-of-the-slow tests-of-the-rest
+	tests-in-browser-and-world tests-of-the-slow tests-from-a-to-f tests-from-g-to-p tests-from-q-to-z
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 21
@@ -21,26 +21,21 @@ test: $(READY) browser servers  ## every test, with a real PostgreSQL and a real
 ifdef TESTS
 	@$(BIN)/python -m pytest $(TESTS)
 else
-	@$(MAKE) --no-print-directory --jobs 4 --output-sync=target \
-		tests-in-browser-and-world tests-of-the-first-half tests-of-the-slow tests-of-the-rest
+	@$(MAKE) --no-print-directory --jobs 5 --output-sync=target \
+		tests-in-browser-and-world tests-of-the-slow tests-from-a-to-f tests-from-g-to-p tests-from-q-to-z
 endif
 
-# Four groups at once: what one waits for, most of the time, is no processor.
+# Five groups at once: what one waits for, most of the time, is no processor.
 SLOW := tests/test_loadtest.py tests/test_lost_workers.py tests/test_recipes.py
-FIRST_HALF := $(sort $(wildcard tests/test_[a-f]*.py))
 
 tests-in-browser-and-world:
 	@$(BIN)/python -m pytest tests/browser tests/sim
 
-tests-of-the-first-half:
-	@$(BIN)/python -m pytest $(FIRST_HALF)
-
 tests-of-the-slow:
 	@$(BIN)/python -m pytest $(SLOW)
 
-tests-of-the-rest:
-	@$(BIN)/python -m pytest tests --ignore tests/browser --ignore tests/sim \
-		$(SLOW:%=--ignore %) $(FIRST_HALF:%=--ignore %)
+tests-from-a-to-f tests-from-g-to-p tests-from-q-to-z: tests-from-%:
+	@$(BIN)/python -m pytest $(filter-out $(SLOW),$(sort $(wildcard tests/test_[$(subst -to-,-,$*)]*.py)))
 
 check: $(READY)  ## format, lint, types, layers, and that what is made (client, documents) is current
 	@$(BIN)/ruff format --check .

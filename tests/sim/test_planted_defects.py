@@ -25,9 +25,9 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[[object, str, object], No
     return monkeypatch.setattr
 
 
-def first_failure() -> Failure:
-    """What the simulation says about what was broken."""
-    failure = next(failures(range(SCHEDULES_MAX)), None)
+def first_failure(first: int = 0) -> Failure:
+    """What the simulation says about what was broken, from the *first* schedule on."""
+    failure = next(failures(range(first, SCHEDULES_MAX)), None)
     assert failure is not None, f"{SCHEDULES_MAX} schedules found nothing"
     return failure
 
@@ -204,7 +204,8 @@ def test_a_publisher_that_keeps_what_it_gathered_for_those_who_left(plant: Any) 
         note(self, watched, *reports, at_once=at_once)
 
     plant(publisher.Publisher, "_note", note_watched)
-    assert first_failure().fault.law in {"no way back", "sums"}
+    # It takes a rare order of things; those before would only take time.
+    assert first_failure(3_700).fault.law in {"no way back", "sums"}
 
 
 def test_a_publisher_that_takes_deafness_for_silence(plant: Any) -> None:
