@@ -51,7 +51,7 @@ client: $(READY)  ## make the client's small form, its declarations and its mani
 docs: $(READY)  ## make what docs/ says of the code: settings, metrics, HTTP, the stream
 	@$(BIN)/python -m tests.documents
 
-load: $(READY)  ## docs/performance.md anew: what this machine takes, beside other services (ten minutes)
+load: $(READY)  ## docs/performance.md anew: what this machine takes, beside other services (about ten minutes)
 	@$(BIN)/python -m loadtest.peers --install || true
 	@$(BIN)/python -m loadtest performance
 

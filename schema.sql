@@ -416,8 +416,8 @@ $$;
 -- time between two writes of our own workers, so that theirs are told always.
 --
 -- The trigger names nothing but what is PostgreSQL's own, with operands of exactly the types that it is made for, so
--- that it does without a path of its own: to set that, and to set it back, would be a tenth of what an update costs.
--- That is why the silence is written in it once more.
+-- that it does without a path of its own: to set that, and to set it back, is a price for each row
+-- (docs/decisions/0012). That is why the silence is written in it once more.
 
 CREATE OR REPLACE FUNCTION bulk_enrichment_jobs_silence() RETURNS interval
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT interval '250 ms' $$;

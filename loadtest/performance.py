@@ -62,7 +62,7 @@ HEAD = """\
 # Performance
 
 This page was written on {date}, from the reports of the programs named below, and nothing on it by hand.
-`make load` writes it anew in ten minutes, `python -m loadtest performance --long` more thoroughly.
+`make load` writes it anew in about ten minutes, `python -m loadtest performance --long` more thoroughly.
 
 Figures are medians, of three runs or more where a goal is set. What is compared took turns in one run. Each
 program checks what it receives, and a wrong answer ends it with an error, however fast it came. Bold is what

@@ -1,6 +1,7 @@
 """The peers that ours is compared with: who is absent says so, and who is present does the same work."""
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from loadtest.peers import InstallError, Peer, Running, bridged, centrifugo, nch
 from loadtest.peers.better_sse import PACKAGES, BetterSse
 from loadtest.peers.peer import PROGRAMS, carry_out
 from loadtest.peers.piped import piped
+from loadtest.process import cores
 from loadtest.reader import EVENT, OURS
 from loadtest.writers import BARE, ROW
 from progress_service.jobs.schema import apply_schema
@@ -136,6 +138,16 @@ def until(stream: socket.socket, awaited: bytes) -> bytes:
         assert piece, f"the stream ended after {read!r}"
         read += piece
     return read
+
+
+@pytest.mark.parametrize("name", ["ours", "plain"])
+def test_a_service_has_a_core_and_whoever_measures_it_keeps_the_other(name: str) -> None:
+    """On one core both would wait for each other, and the figures would be half of the truth."""
+    chosen = ours() if name == "ours" else peer(name)
+    before, (_, core) = os.sched_getaffinity(0), cores()
+    with chosen.running(core) as running:
+        assert os.sched_getaffinity(0) == before
+        assert os.sched_getaffinity(running.processes[0]) == set(core or before)
 
 
 @pytest.mark.parametrize("name", ["ours", "plain"])

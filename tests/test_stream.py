@@ -154,7 +154,7 @@ class Noted(asyncio.Transport):
 
 
 async def test_a_head_goes_out_with_the_first_frame() -> None:
-    """Of what it costs to open a stream, a twelfth was to send the head apart."""
+    """Of what it costs to open a stream, a twentieth was to send the head apart."""
     noted: list[Noted] = []
 
     async def app(_: Scope, receive: Receive, send: Send) -> None:
