@@ -11,9 +11,11 @@ from progress_service.embedded import embedded_postgres
 from tests.onlooker import Database
 from tests.postgres import connected, database_with_schema, new_user
 from tests.postgres import database as temporary_database
+from tests.postgres_versions import VERSIONS, programs_of
 
-# Nothing that a test writes needs to outlive a power cut.
-HASTY = {"fsync": "off", "full_page_writes": "off"}
+# Nothing that a test writes needs to outlive a power cut. The library with which Debian's PostgreSQL compiles
+# queries is not unpacked (tests/debian.py).
+HASTY = {"fsync": "off", "full_page_writes": "off", "jit": "off"}
 
 
 @pytest.fixture(scope="session")
@@ -57,11 +59,12 @@ def empty_dsn(postgres_dsn: str) -> Iterator[str]:
         yield dsn
 
 
-@pytest.fixture(scope="session", params=[18, 16], ids="PostgreSQL {}".format)
-def each_postgres_dsn(request: pytest.FixtureRequest, postgres_dsn: str) -> Iterator[str]:
-    """Each PostgreSQL that the wheel has, one after the other."""
+@pytest.fixture(scope="session", params=VERSIONS, ids="PostgreSQL {}".format)
+def each_postgres_dsn(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each PostgreSQL that is supported, one after the other; pytest puts the tests of a version together."""
     if request.param == 18:
-        yield postgres_dsn
+        # The one that the other tests have, which is there until the end.
+        yield request.getfixturevalue("postgres_dsn")
         return
     with _server(request.param) as dsn:
         yield dsn
@@ -93,6 +96,8 @@ def _server(version: int) -> Iterator[str]:
     with (
         # Not pytest's own folder, which pytest closes to the account that PostgreSQL runs as under root.
         tempfile.TemporaryDirectory(prefix="progress-") as folder,
-        embedded_postgres(Path(folder), version=version, settings=HASTY) as dsn,
+        embedded_postgres(
+            Path(folder), version=version, programs=programs_of(version), settings=HASTY
+        ) as dsn,
     ):
         yield dsn

@@ -5,6 +5,7 @@ makes sure that all are there, and prints where.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,17 @@ PACKAGES: Final = {"prometheus": "prometheus", "promtool": "prometheus", "nginx"
 """Which package has each program."""
 
 PLACES: Final = ("usr/bin", "usr/sbin")
+
+POSTGRES: Final = "usr/lib/postgresql/15/bin"
+"""Where Debian has the programs of PostgreSQL 15. From there they find its other files, unpacked or not."""
+
+POSTGRES_UNPACKED: Final = "postgresql-15"
+"""Where each program has a script that starts it with the libraries that were unpacked as well."""
+
+SCRIPT: Final = """#!/bin/sh
+root=$(dirname "$(dirname "$(readlink -f "$0")")")
+exec env LD_LIBRARY_PATH={libraries} "$root/{program}" "$@"
+"""
 
 
 def found(name: str) -> Path | None:
@@ -41,6 +53,42 @@ def program(name: str) -> Path:
             f"or set {name.upper()} to its path."
         )
     return path
+
+
+def postgres() -> Path | None:
+    """The folder of the programs of PostgreSQL 15: the one that is installed, or else the unpacked one."""
+    for folder in (Path("/", POSTGRES), FOLDER / POSTGRES_UNPACKED):
+        if (folder / "initdb").exists():
+            return folder
+    return None
+
+
+def unpack_postgres() -> None:
+    """Unpack PostgreSQL 15, and those of its libraries that are not installed."""
+    for name, package in (("initdb", "postgresql-15"), ("psql", "postgresql-client-15")):
+        unpack(package)
+        if not (FOLDER / POSTGRES / name).exists():
+            return
+    plan = subprocess.run(
+        ["apt-get", "install", "--simulate", "--no-install-recommends", "postgresql-15"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    # A version in square brackets, after the name, would be the one that is installed.
+    for library in re.findall(r"^Inst (lib\S+) \(", plan.stdout, re.MULTILINE):
+        # That one has 100 MB, and only compiles queries, which the tests switch off.
+        if not library.startswith("libllvm"):
+            unpack(library)
+    folders = sorted(folder for place in ("lib", "usr/lib") for folder in FOLDER.glob(f"{place}/*-linux-*"))
+    libraries = ":".join(f'"$root/{folder.relative_to(FOLDER)}"' for folder in folders)
+    scripts = FOLDER / POSTGRES_UNPACKED
+    scripts.mkdir(exist_ok=True)
+    scripts.chmod(0o755)
+    for path in (FOLDER / POSTGRES).iterdir():
+        script = scripts / path.name
+        script.write_text(SCRIPT.format(libraries=libraries, program=path.relative_to(FOLDER)), "utf-8")
+        script.chmod(0o755)
 
 
 def unpack(package: str) -> None:
@@ -73,6 +121,10 @@ def main() -> None:
             sys.stdout.write(f"{program(name)}\n")
         except LookupError as error:
             sys.exit(str(error))
+    if postgres() is None:
+        unpack_postgres()
+    # One that is missing is for the tests to say that need it: not every system has this version.
+    sys.stdout.write(f"{postgres() or 'no PostgreSQL 15'}\n")
 
 
 if __name__ == "__main__":

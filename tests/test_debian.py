@@ -33,3 +33,18 @@ def test_one_that_is_missing_fails_with_what_helps(tmp_path: Path, monkeypatch: 
     monkeypatch.delenv("PROMETHEUS", raising=False)
     with pytest.raises(LookupError, match="install prometheus, or set PROMETHEUS to its path"):
         debian.program("prometheus")
+
+
+def test_of_postgresql_the_installed_one_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the client's package alone, the folder is there and the server is not."""
+    installed, unpacked = tmp_path / "installed", tmp_path / "unpacked"
+    monkeypatch.setattr(debian, "FOLDER", tmp_path)
+    monkeypatch.setattr(debian, "POSTGRES", str(installed))
+    monkeypatch.setattr(debian, "POSTGRES_UNPACKED", "unpacked")
+    for folder in (installed, unpacked):
+        folder.mkdir()
+    assert debian.postgres() is None
+    (unpacked / "initdb").touch()
+    assert debian.postgres() == unpacked
+    (installed / "initdb").touch()
+    assert debian.postgres() == installed

@@ -50,7 +50,11 @@ class EmbeddedPostgresError(RuntimeError):
 
 @contextmanager
 def embedded_postgres(
-    data_folder: Path, *, version: int = 18, settings: Mapping[str, str] | None = None
+    data_folder: Path,
+    *,
+    version: int = 18,
+    programs: Path | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """Run PostgreSQL on *data_folder*, which is made if need be, and stop it at the end.
 
@@ -58,7 +62,8 @@ def embedded_postgres(
 
     Args:
         data_folder: Keeps the data from one run to the next. One process uses it at a time.
-        version: PostgreSQL's major version, as far as the wheel has it.
+        version: PostgreSQL's major version: one that the wheel has, or that of *programs*.
+        programs: The folder of PostgreSQL's programs, if they are not to be the wheel's.
         settings: More of PostgreSQL's parameters, named as in postgresql.conf.
 
     Yields:
@@ -67,7 +72,7 @@ def embedded_postgres(
     Raises:
         EmbeddedPostgresError: It cannot be had.
     """
-    programs = programs_folder(version)
+    programs = programs or programs_folder(version)
     folder = data_folder.expanduser().resolve()
     with ExitStack() as stack:
         try:
