@@ -172,7 +172,7 @@ def schema(
     apply: Annotated[bool, typer.Option("--apply", help="Apply it to DATABASE_URL instead.")] = False,
     feed: Annotated[
         Literal["notify", "wal"] | None,
-        typer.Option(help="Tell of changes by triggers, or spare writers those where the log is read."),
+        typer.Option(help="Triggers send hints, or the log is read; left out, the last choice stays."),
     ] = None,
 ) -> None:
     """Print schema.sql, which may be applied any number of times."""

@@ -20,11 +20,10 @@ USER_ID = "00000000-0000-4000-8000-00000000de30"
 """The demo's one user."""
 
 PREPARE = """
-    INSERT INTO users (id) VALUES ('00000000-0000-4000-8000-00000000de30') ON CONFLICT DO NOTHING;
     UPDATE bulk_enrichment_jobs SET status = 'failed', error = 'The demo was stopped while this ran.'
     WHERE user_id = '00000000-0000-4000-8000-00000000de30' AND status IN ('pending', 'running', 'paused');
 """
-"""Makes the user, and ends what an earlier demo that was killed has left."""
+"""Ends the jobs that a killed demo has left active."""
 
 
 class DemoError(Exception):
@@ -38,7 +37,7 @@ async def play(
 
     Args:
         settings: Every setting.
-        dsn: The database; the schema is applied to it, and a user made in it.
+        dsn: The database; the schema is applied to it.
         schema: The text of schema.sql.
         folder: Where uploads and results are kept.
         jobs: How many simulated jobs to keep going.

@@ -1,13 +1,14 @@
-"""The PostgreSQL itself: can it be reached, is it new enough, does it take writes, can its log be read?"""
+"""PostgreSQL itself: can it be reached, is it new enough, does it take writes, can its log be read?"""
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 import asyncpg
 
-from progress_service.doctor import hearing, rights, schema
-from progress_service.doctor.finding import Finding, Findings, note, well, wrong
+from progress_service.doctor import notify, rights, schema
+from progress_service.doctor.finding import Finding, Findings, guarded, note, well, wrong
 from progress_service.jobs.pool import line_of
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ LOG = """
 
 
 async def looked_at(dsn: str) -> Findings:
-    """Look at the database of *dsn*, from the connection to the last trigger."""
+    """Check the database of *dsn*, from the connection to the triggers."""
     try:
         connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS_MAX)
     except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -68,8 +69,8 @@ async def _connected(connection: "Connection", dsn: str) -> Findings:
         yield wrong("database", "it is a standby, which takes no writes and sends no notifications", remedy)
         return
     yield well("database", f"PostgreSQL {version // 10_000}.{version % 10_000}, a primary")
-    yield await _connections(connection)
-    yield await _clock(connection)
+    yield await guarded("connections", partial(_connections, connection))
+    yield await guarded("clock", partial(_clock, connection))
     has_table = True
     async for finding in schema.looked_at(connection):
         has_table = has_table and (finding.subject, finding.remedy) != ("table", schema.APPLY)
@@ -77,15 +78,15 @@ async def _connected(connection: "Connection", dsn: str) -> Findings:
     if has_table:
         async for finding in rights.looked_at(connection):
             yield finding
-    speaking = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS_MAX)
+    sending = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS_MAX)
     try:
-        async for finding in hearing.looked_at(connection, speaking, has_table=has_table):
+        async for finding in notify.looked_at(connection, sending, has_table=has_table):
             yield finding
     finally:
         with anyio.move_on_after(CONNECT_SECONDS_MAX, shield=True):
-            await speaking.close()
-    yield await _log(connection)
-    yield await _transactions(connection)
+            await sending.close()
+    yield await guarded("log", partial(_log, connection))
+    yield await guarded("transactions", partial(_transactions, connection))
 
 
 def _unreachable(error: Exception) -> Finding:

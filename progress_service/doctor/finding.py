@@ -1,9 +1,11 @@
-"""What a look at one thing found: whether it is well, in words, and the very command that mends it."""
+"""Findings: whether one thing is in order, in words, and the command that corrects it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
+
+import asyncpg
 
 
 class Verdict(StrEnum):
@@ -24,7 +26,7 @@ class Finding:
         subject: The thing, in a word or two.
         verdict: How much it matters.
         said: What was found.
-        remedy: A command, an SQL statement or a setting that mends it; empty where all is well.
+        remedy: A command, an SQL statement or a setting that corrects it; empty where all is in order.
     """
 
     subject: str
@@ -49,3 +51,12 @@ def note(subject: str, said: str, remedy: str) -> Finding:
 def wrong(subject: str, said: str, remedy: str) -> Finding:
     """It keeps a bar from moving, or people's jobs from being theirs alone."""
     return Finding(subject, Verdict.WRONG, said, remedy)
+
+
+async def guarded(subject: str, check: Callable[[], Awaitable[Finding]]) -> Finding:
+    """Return the finding of *check*; one that PostgreSQL refuses is itself a finding, and others go on."""
+    try:
+        return await check()
+    except (asyncpg.PostgresError, OverflowError) as error:
+        said = " ".join(str(error).split())
+        return wrong(subject, f"the check failed: {said}", "correct that, and run doctor again")

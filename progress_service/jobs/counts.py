@@ -6,7 +6,7 @@ from typing import Any
 
 from progress_service.core.model import Progress
 from progress_service.jobs.pool import InvalidJob
-from progress_service.wire.progress import COUNT_MAX, COUNTS
+from progress_service.wire.rows import COUNT_MAX, COUNTS
 
 BATCHES_MAX = 100
 """How many batches are told one by one; of more, the latest."""

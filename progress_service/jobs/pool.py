@@ -25,7 +25,7 @@ class StoreUnavailable(Exception):
 
 
 class UnknownUser(ValueError):
-    """The job would belong to a user who is not in the table `users`."""
+    """The job would belong to a user who is not in the application's table of users."""
 
 
 class InvalidJob(ValueError):
@@ -79,6 +79,9 @@ def _in_words() -> Iterator[None]:
     except asyncpg.DataError as error:
         # Class 22: among others a NUL in a text, or JSON that is none.
         raise InvalidJob(line_of(error)) from error
+    except OverflowError as error:
+        # What asyncpg raises for a date that Python cannot hold; the table's rules refuse new ones.
+        raise InvalidJob("a date of the row is not from year 1 to 9999") from error
     except SchemaLacking as error:
         raise StoreUnavailable(schema_lacking(error)) from error
     except TimeoutError as error:

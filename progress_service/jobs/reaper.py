@@ -24,8 +24,8 @@ import anyio
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
+from progress_service.concurrency import retry_delay_seconds
 from progress_service.jobs.schema import SchemaLacking, schema_lacking
-from progress_service.retries import pause_seconds
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -150,7 +150,7 @@ class Reaper:
                     await self._keep_looking(connection)
             except Outage as error:
                 failures = 0 if self._is_well else failures + 1
-                seconds = pause_seconds(failures, RETRY_SECONDS_MIN, RETRY_SECONDS_MAX)
+                seconds = retry_delay_seconds(failures, RETRY_SECONDS_MIN, RETRY_SECONDS_MAX)
                 logger.warning(
                     "no reaper of hanging jobs: %s; trying again in %.1f s", _cause(error), seconds
                 )

@@ -17,9 +17,9 @@ from uuid import UUID
 
 import anyio
 
+from progress_service.concurrency import retry_delay_seconds
 from progress_service.core.model import FINISHED, Request, Status
 from progress_service.jobs.pool import InvalidJob, StoreUnavailable, acquired
-from progress_service.retries import pause_seconds
 
 if TYPE_CHECKING:
     from progress_service.jobs.pool import Pool
@@ -217,7 +217,7 @@ class Scribe:
                     raise
                 if not failures:
                     logger.warning("progress of job %s has to wait: %s", self._key[0], error)
-                await self._wait(pause_seconds(failures, RETRY_SECONDS_MIN, RETRY_SECONDS_MAX))
+                await self._wait(retry_delay_seconds(failures, RETRY_SECONDS_MIN, RETRY_SECONDS_MAX))
             except InvalidJob as error:
                 self._fail(error)
                 return

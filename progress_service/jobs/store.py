@@ -1,7 +1,7 @@
-"""A person's jobs, made, read and commanded under that person's own database identity.
+"""The jobs of one user: created, read and commanded under that user's own database identity.
 
-That is the role `authenticated` with the claims of a JWT, as PostgREST and Supabase set them. So row-level
-security decides what is theirs, not our code.
+The identity is the role `authenticated` with the claims of a JWT, as PostgREST and Supabase set them, so that
+row-level security decides which rows are visible. Rows are records of `rows.COLUMNS`.
 """
 
 import json
@@ -14,36 +14,38 @@ import asyncpg
 
 from progress_service.core.model import FINISHED, Request, Status
 from progress_service.jobs import commands, history
+from progress_service.jobs.counts import count
 from progress_service.jobs.pool import StoreUnavailable, acquired, line_of, opened_pool
 from progress_service.jobs.schema import ONE_EXCLUSIVE
+from progress_service.wire.rows import COLUMNS
 
 if TYPE_CHECKING:
     from progress_service.jobs.pool import Connection, Pool
 
 CONNECTIONS_MAX = 4
 SILENT_SECONDS_MAX = 10.0
-# Should the way to us fall silent in the middle, PostgreSQL gives up what is locked and does not wait for us.
+# If our connection falls silent within a transaction, PostgreSQL ends it and releases its locks.
 BECOME_USER = """
     SELECT set_config('role', 'authenticated', true), set_config('request.jwt.claims', $1, true),
         set_config('idle_in_transaction_session_timeout', $2, true)
 """
-# A request that is sent again finds its key taken, and makes nothing. This comes before all other rules.
-CREATE = """
+# A request that is sent again finds its key taken, and creates nothing. This comes before all other rules.
+CREATE = f"""
     INSERT INTO bulk_enrichment_jobs AS job
         (user_id, label, progress, exclusive, idempotency_key, idempotency_digest)
     VALUES ($1, $2, $3::jsonb, $4, $5, $6)
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-    RETURNING bulk_enrichment_job_report(job)::text
-"""
-MADE_BEFORE = """
-    SELECT bulk_enrichment_job_report(job)::text AS report, idempotency_digest AS digest
-    FROM bulk_enrichment_jobs AS job WHERE user_id = $1 AND idempotency_key = $2
-"""
-EXCLUSIVE = """
-    SELECT bulk_enrichment_job_report(job)::text FROM bulk_enrichment_jobs AS job
+    RETURNING {COLUMNS}
+"""  # noqa: S608 - of constants, as all of these.
+CREATED_BEFORE = f"""
+    SELECT {COLUMNS}, idempotency_digest AS digest
+    FROM bulk_enrichment_jobs WHERE user_id = $1 AND idempotency_key = $2
+"""  # noqa: S608
+EXCLUSIVE = f"""
+    SELECT {COLUMNS} FROM bulk_enrichment_jobs
     WHERE user_id = $1 AND exclusive AND status IN ('pending', 'running', 'paused')
-"""
-GET = "SELECT bulk_enrichment_job_report(job)::text FROM bulk_enrichment_jobs AS job WHERE id = $1"
+"""  # noqa: S608
+GET = f"SELECT {COLUMNS} FROM bulk_enrichment_jobs WHERE id = $1"  # noqa: S608
 
 CREATE_TRIES_MAX = 5
 
@@ -52,12 +54,12 @@ class ExclusiveJobRunning(Exception):
     """The user has an exclusive job that has not ended.
 
     Args:
-        report: That job, as JSON text.
+        row: That job, a record of `rows.COLUMNS`.
     """
 
-    def __init__(self, report: str) -> None:
+    def __init__(self, row: asyncpg.Record) -> None:
         super().__init__("the user has an exclusive job that has not ended")
-        self.report = report
+        self.row = row
 
 
 class KeyReused(Exception):
@@ -65,14 +67,14 @@ class KeyReused(Exception):
 
 
 class IdempotencyKey(NamedTuple):
-    """What tells a request that is sent again: its key, of at most 200 characters, and a hash of its body."""
+    """The mark of a request that may be repeated: a key of at most 200 characters, a hash of the body."""
 
     key: str
     digest: str
 
 
 class JobStore:
-    """Makes and reads the jobs of one person at a time, with that person's rights.
+    """Creates, reads and commands the jobs of one user at a time, with that user's rights.
 
     Every method may raise `StoreUnavailable`.
     """
@@ -95,56 +97,61 @@ class JobStore:
         total: int = 0,
         exclusive: bool = False,
         key: IdempotencyKey | None = None,
-    ) -> str:
-        """Make a pending job of *user_id*, or find the one that was made with *key*; its report is returned.
+    ) -> asyncpg.Record:
+        """Create a pending job of *user_id*, or find the one that was created with *key*; return its row.
 
         Raises:
-            UnknownUser: *user_id* is not in `users`.
-            InvalidJob: *total*, or the text of *label*, is not acceptable to the table.
+            UnknownUser: *user_id* is not in the application's table of users.
+            InvalidJob: *total* is not a count, or the table refuses *label*.
             ExclusiveJobRunning: It would be the user's second exclusive one.
             KeyReused: *key* was used for something else.
         """
-        progress = json.dumps({"total": total, "completed": 0, "failed": 0, "current_batch": 0})
+        progress = json.dumps(
+            {"total": count("total", total), "completed": 0, "failed": 0, "current_batch": 0}
+        )
         values = (user_id, label, progress, exclusive, *(key or (None, None)))
         for _ in range(CREATE_TRIES_MAX):
             try:
                 async with self._as_user(user_id) as connection:
-                    report: str | None = await connection.fetchval(CREATE, *values)
+                    row = await connection.fetchrow(CREATE, *values)
             except asyncpg.UniqueViolationError as error:
                 if error.constraint_name != ONE_EXCLUSIVE:
                     raise StoreUnavailable(f"PostgreSQL cannot be used: {line_of(error)}") from error
-                report = None
-            report = report or await self._found_instead(user_id, key)
-            if report is not None:
-                return report
-            # What stood in the way has ended or was deleted since.
+                row = None
+            row = row or await self._found_instead(user_id, key)
+            if row is not None:
+                return row
+            # The job in the way has ended or was deleted since.
         raise StoreUnavailable("other jobs of this user come and go too fast")
 
-    async def _found_instead(self, user_id: UUID, key: IdempotencyKey | None) -> str | None:
-        """The job that this very request has made before; what else is in the way is raised."""
+    async def _found_instead(self, user_id: UUID, key: IdempotencyKey | None) -> asyncpg.Record | None:
+        """Return the job that this request has created before, or raise what is in the way."""
         async with self._as_user(user_id) as connection:
-            made = key and await connection.fetchrow(MADE_BEFORE, user_id, key.key)
-            running = await connection.fetchval(EXCLUSIVE, user_id)
-        if made and key and made["digest"] != key.digest:
+            created = key and await connection.fetchrow(CREATED_BEFORE, user_id, key.key)
+            running = await connection.fetchrow(EXCLUSIVE, user_id)
+        if created and key and created["digest"] != key.digest:
             raise KeyReused("the idempotency key was used before, for something else")
-        if made:
-            report: str = made["report"]
-            return report
+        if created:
+            return created
         if running is not None:
             raise ExclusiveJobRunning(running)
         return None
 
-    async def get(self, user_id: UUID, job_id: UUID) -> str | None:
-        """The report of a job as JSON text, or None if *user_id* may not see such a job."""
-        async with self._as_user(user_id) as connection:
-            report: str | None = await connection.fetchval(GET, job_id)
-            return report
+    async def get(self, user_id: UUID, job_id: UUID) -> asyncpg.Record | None:
+        """Return the row of a job, or None if *user_id* may not see such a job.
 
-    async def command(self, user_id: UUID, job_id: UUID, command: Request) -> str | None:
-        """Ask something of a job; its report is returned, or None if *user_id* has no such job.
+        Raises:
+            InvalidJob: An older row has a date that Python cannot hold.
+        """
+        async with self._as_user(user_id) as connection:
+            return await connection.fetchrow(GET, job_id)
+
+    async def command(self, user_id: UUID, job_id: UUID, command: Request) -> asyncpg.Record | None:
+        """Ask something of a job; return its row, or None if *user_id* has no such job.
 
         Raises:
             CommandRefused: It has ended, or is being cancelled.
+            InvalidJob: An older row breaks a rule, and cannot be written.
         """
         async with self._as_user(user_id) as connection:
             return await commands.carried_out(connection, job_id, command)
@@ -157,7 +164,7 @@ class JobStore:
         before: history.Place | None = None,
         statuses: Collection[Status] = FINISHED,
     ) -> history.Page:
-        """At most *limit* finished jobs of *user_id*, the newest first, or those *before* a place."""
+        """Return at most *limit* finished jobs of *user_id*, newest first, or those *before* a place."""
         async with self._as_user(user_id) as connection:
             return await history.page(connection, before, limit, statuses)
 
