@@ -1,4 +1,4 @@
-"""What a service and a relay are both made of: clocks, a feed, a publisher with its board, a reaper."""
+"""Wiring shared by service and relay: clocks, feed, publisher with its reducer, reaper."""
 
 import secrets
 import time
@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from progress_service.cluster.line import LineRefused
-from progress_service.core.board import Board
 from progress_service.core.model import Instant
+from progress_service.core.reducer import ActiveJobs
 from progress_service.core.shard import ALL, Shard
-from progress_service.feeds.auto import AutoFeed, chosen_feed
-from progress_service.feeds.following import FollowingFeed
+from progress_service.feeds.feed import Feed, create_feed
 from progress_service.jobs.reaper import Reaper
 from progress_service.settings import Settings, SettingsError
 from progress_service.streams.beat import Beat
@@ -28,17 +27,24 @@ def wall_clock() -> datetime:
     return datetime.now(UTC)
 
 
-def database_feed(settings: Settings, dsn: str, shard: Shard = ALL) -> FollowingFeed | AutoFeed:
-    """The feed that the settings name, of the database *dsn*, with the jobs of a shard's users."""
-    return chosen_feed(
-        settings.feed, dsn, clock=monotonic_clock, linger_seconds=settings.linger_seconds, shard=shard
+def database_feed(settings: Settings, dsn: str, publisher: Publisher, shard: Shard = ALL) -> Feed:
+    """The feed that the settings name: it fills *publisher* from the database *dsn*."""
+    feed = create_feed(
+        settings.feed,
+        dsn,
+        publisher,
+        clock=monotonic_clock,
+        finished_seconds=settings.linger_seconds,
+        shard=shard,
     )
+    publisher.promote_by(feed.promote)
+    return feed
 
 
 def publisher_of(settings: Settings, beat: Beat, reaper: Reaper | None) -> Publisher:
-    """A publisher with an empty board."""
+    """A publisher without jobs."""
     return Publisher(
-        Board(linger_seconds=settings.linger_seconds),
+        ActiveJobs(linger_seconds=settings.linger_seconds),
         beat,
         wall_clock=wall_clock,
         flush_seconds=settings.flush_seconds,

@@ -38,20 +38,23 @@ class RelayService:
         servers = servers_of(settings, settings.require_nats())
         self._beat = Beat(monotonic_clock)
         shard = shard_of(settings)
-        self._feed = database_feed(settings, dsn, shard)
         self._reaper = reaper_of(settings, dsn)
         self._publisher = publisher_of(settings, self._beat, self._reaper)
+        self._feed = database_feed(settings, dsn, self._publisher, shard)
         self._relay = Relay(
             self._publisher,
             servers=servers,
             dsn=dsn,
-            ledger=self._feed.ledger,
+            catch_up=self._feed.catch_up,
             clock=monotonic_clock,
             shard=shard,
         )
         self._publisher.publish_to(self._relay)
         self.figures = RelayFigures(
-            relay=self._relay, publisher=self._publisher, ledger=self._feed.ledger, reaper=self._reaper
+            relay=self._relay,
+            publisher=self._publisher,
+            counters=self._feed.counters,
+            reaper=self._reaper,
         )
 
     async def run(self, metrics_listener: socket.socket | None) -> None:
@@ -62,7 +65,7 @@ class RelayService:
         """
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._beat.run)
-            tasks.start_soon(self._feed.run, self._publisher.accept)
+            tasks.start_soon(self._feed.run)
             tasks.start_soon(self._reaper.run)
             tasks.start_soon(self._relay.run)
             if metrics_listener is not None:

@@ -26,8 +26,6 @@ from progress_service.api.sessions import Sessions
 from progress_service.api.stream import StreamRoute
 from progress_service.cluster.edge import Edge
 from progress_service.cluster.edges import Edges
-from progress_service.feeds.feed import Feed
-from progress_service.feeds.ledger import Ledger
 from progress_service.jobs.reaper import Reaper
 from progress_service.jobs.store import JobStore
 from progress_service.parts import database_feed, monotonic_clock, publisher_of, reaper_of, wall_clock
@@ -48,30 +46,35 @@ class Service:
 
     Args:
         settings: Every setting.
-        feed: Where changes come from: the database, or a relay, of which this process is then an edge.
+        dsn: The database that the feed follows, unless there is an *edge*.
         store: The rows that requests make and read.
         more_routes: Further pages, such as the demo's.
-        reaper: Ends what nobody else will end; None leaves that to another process.
-        ledger: What the feed has told, for the metrics; None where it keeps none.
+        edge: The source of changes where that is a relay.
+        reaper: Ends lost jobs; None leaves that to another process.
     """
 
     def __init__(
         self,
         settings: Settings,
-        feed: Feed | AnyEdge,
+        dsn: str,
         store: JobStore,
         more_routes: Sequence[BaseRoute] = (),
         *,
+        edge: AnyEdge | None = None,
         reaper: Reaper | None = None,
-        ledger: Ledger | None = None,
     ) -> None:
         self._settings = settings
-        self.feed = feed
         self.reaper = reaper
         self.beat = Beat(monotonic_clock)
-        self._source = source = (
-            feed if isinstance(feed, AnyEdge) else publisher_of(settings, self.beat, reaper)
-        )
+        publisher: Publisher | None = None
+        source: AnyEdge | Publisher
+        if edge is None:
+            source = publisher = publisher_of(settings, self.beat, reaper)
+            feed = database_feed(settings, dsn, publisher)
+            self._run_feed, counters = feed.run, feed.counters
+        else:
+            source, self._run_feed, counters = edge, edge.run, None
+        self.source = source
         self.hub = Hub(
             self.beat,
             snapshot=source.snapshot,
@@ -101,8 +104,8 @@ class Service:
         self.figures = Figures(
             hub=self.hub,
             feed=source,
-            publisher=None if isinstance(source, AnyEdge) else source,
-            ledger=ledger,
+            publisher=publisher,
+            counters=counters,
             reaper=reaper,
             route=stream,
             jobs=jobs,
@@ -114,7 +117,7 @@ class Service:
             history=History(access, store),
             sessions=Sessions(access, origins),
             operations=Operations(
-                lambda: (source.feed_kind, source.feed_state),
+                source,
                 is_draining=lambda: self.hub.is_draining,
             ),
             renewals=Renewals(access, self.hub),
@@ -128,8 +131,8 @@ class Service:
     @property
     def publisher(self) -> Publisher:
         """Who has the board, where it is in this process."""
-        assert isinstance(self._source, Publisher)
-        return self._source
+        assert isinstance(self.source, Publisher)
+        return self.source
 
     def server(self, *, on_start: Callable[[], None]) -> Server:
         """What listens for it, and drains it in the end; *on_start* is called once it accepts connections."""
@@ -141,12 +144,6 @@ class Service:
             drain_seconds=seconds,
             trusted_proxies=self._settings.trusted_proxies,
         )
-
-    async def _follow(self) -> None:
-        if isinstance(self.feed, AnyEdge):
-            await self.feed.run()
-        else:
-            await self.feed.run(self.publisher.accept)
 
     def _end_streams(self, users: Collection[str]) -> None:
         for user_id in users:
@@ -169,7 +166,7 @@ class Service:
         async with anyio.create_task_group() as tasks:
             await tasks.start(self.hub.run)
             tasks.start_soon(self.beat.run)
-            tasks.start_soon(self._follow)
+            tasks.start_soon(self._run_feed)
             tasks.start_soon(self.denials.run)
             if self.reaper is not None:
                 tasks.start_soon(self.reaper.run)
@@ -194,11 +191,9 @@ async def opened(
     """
     async with JobStore.open(dsn) as store:
         if settings.feed_servers:
-            service = Service(settings, _edge(settings), store, more_routes)
+            service = Service(settings, dsn, store, more_routes, edge=_edge(settings))
         else:
-            feed = database_feed(settings, dsn)
-            reaper = reaper_of(settings, dsn)
-            service = Service(settings, feed, store, more_routes, reaper=reaper, ledger=feed.ledger)
+            service = Service(settings, dsn, store, more_routes, reaper=reaper_of(settings, dsn))
         async with service.running():
             yield service
 

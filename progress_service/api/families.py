@@ -8,8 +8,8 @@ from typing import Protocol, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from progress_service.core.events import FeedState, JobDeleted, JobReported, SnapshotTaken
-from progress_service.feeds.ledger import Ledger
+from progress_service.core.events import FeedState, JobDeleted, JobUpserted
+from progress_service.feeds.reader import FeedCounters
 from progress_service.jobs.reaper import CHORES, Reaper
 from progress_service.streams.lag import Lag
 from progress_service.streams.publisher import Publisher
@@ -17,7 +17,6 @@ from progress_service.streams.publisher import Publisher
 Family = TypeVar("Family", GaugeMetricFamily, CounterMetricFamily)
 
 FEED_KINDS = ("notify", "wal", "poll", "nats")
-SNAPSHOT_CAUSES = ("start", "reconnect", "overflow", "truncate", "settled")
 
 
 class Source(Protocol):
@@ -57,9 +56,9 @@ def of_feed(feed: Source) -> Iterator[Metric]:
 def of_board(publisher: Publisher) -> Iterator[Metric]:
     """What the board has, and how long its changes take to be pushed."""
     yield gauge("jobs_on_board", "Jobs at work, or finished a moment ago.", len(publisher.board))
-    kinds = {"report": JobReported, "deletion": JobDeleted, "snapshot": SnapshotTaken}
-    facts = {name: publisher.facts[kind] for name, kind in kinds.items()}
-    yield counter("facts", "Facts that the feed told, news or not.", facts, "kind")
+    kinds = {"upsert": JobUpserted, "delete": JobDeleted}
+    events = {name: publisher.events[kind] for name, kind in kinds.items()}
+    yield counter("feed_events", "Reads of a row, changed or not.", events, "kind")
     yield counter("changes", "Changes of jobs on the board.", publisher.changes)
     yield counter(
         "changes_watched", "Those of them that somebody watched, to be sent.", publisher.changes_watched
@@ -81,13 +80,14 @@ def of_board(publisher: Publisher) -> Iterator[Metric]:
     )
 
 
-def of_ledger(ledger: Ledger) -> Iterator[Metric]:
-    """What the feed has told."""
-    causes = {cause: ledger.snapshots[cause] for cause in SNAPSHOT_CAUSES}
-    yield counter("resyncs", "Snapshots of the table, by what called for them.", causes, "cause")
-    yield gauge("jobs_active", "Jobs at work, as the feed has told them.", len(ledger.active))
-    yield counter("rows_malformed", "Reports of rows that could not be read.", ledger.malformed_rows)
-    yield counter("changes_healed", "Changes that the feed had missed. Should be 0.", ledger.healed)
+def of_feed_counters(counters: FeedCounters) -> Iterator[Metric]:
+    """What the feed has read."""
+    yield counter("resyncs", "Reads of all rows, one for each connection to the database.", counters.resyncs)
+    yield counter("reads", "Queries that read the rows of hinted jobs.", counters.reads)
+    yield counter("rows_read", "Rows that these returned.", counters.rows)
+    yield counter("rows_malformed", "Rows read that could not be shown.", counters.rows_malformed)
+    yield counter("hints_forged", "Notifications that no trigger of the schema sends.", counters.forged_hints)
+    yield counter("changes_repaired", "Changes that the feed had missed. Should be 0.", counters.repairs)
 
 
 def of_reaper(reaper: Reaper) -> Iterator[Metric]:

@@ -16,11 +16,10 @@ from starlette.responses import Response
 from progress_service.api.access import Access
 from progress_service.api.jobs import database_away_answered, json_response
 from progress_service.api.problems import ECHO_CHARACTERS_MAX, Problem
-from progress_service.core.events import JobReported
 from progress_service.core.model import FINISHED, Instant, Status
 from progress_service.jobs.history import Entry, Page, Place
 from progress_service.jobs.store import JobStore
-from progress_service.wire import rows
+from progress_service.wire.rows import MalformedRow, decode_row
 from progress_service.wire.views import JobView, job_view
 
 logger = logging.getLogger(__name__)
@@ -83,15 +82,15 @@ def _view(page: Page) -> HistoryView:
 def _readable(entries: Iterable[Entry]) -> Iterable[EndedJobView]:
     """The entries that can be shown. An older row that breaks a rule must not hide the others."""
     for entry in entries:
-        fact = rows.job_reported(entry.report, Instant(0.0))
-        if isinstance(fact, JobReported):
-            yield EndedJobView(
-                **msgspec.structs.asdict(job_view(fact.job)),
-                duration_seconds=entry.duration_seconds,
-                ended_by=entry.ended_by,
-            )
-        else:
-            logger.error("row %s of bulk_enrichment_jobs is left out: %s", fact.id, fact.reason)
+        decoded = decode_row(tuple(entry.row), Instant(0.0))
+        if isinstance(decoded, MalformedRow):
+            logger.error("row %s of bulk_enrichment_jobs is left out: %s", decoded.id, decoded.reason)
+            continue
+        yield EndedJobView(
+            **msgspec.structs.asdict(job_view(decoded.job)),
+            duration_seconds=entry.duration_seconds,
+            ended_by=entry.ended_by,
+        )
 
 
 def _cursor(place: Place) -> str:

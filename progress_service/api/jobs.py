@@ -4,10 +4,10 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -19,7 +19,6 @@ from progress_service.api.limits import CommandLimit
 from progress_service.api.problems import ECHO_CHARACTERS_MAX, Problem
 from progress_service.api.requests import json_body, no_body
 from progress_service.core.estimate import Estimate
-from progress_service.core.events import JobReported
 from progress_service.core.model import Instant, Job
 from progress_service.core.model import Request as Command
 from progress_service.jobs.commands import CommandRefused
@@ -30,9 +29,8 @@ from progress_service.jobs.store import (
     JobStore,
     KeyReused,
 )
-from progress_service.wire import rows
 from progress_service.wire.frames import json_text
-from progress_service.wire.progress import COUNT_MAX
+from progress_service.wire.rows import COUNT_MAX, MalformedRow, decode_row
 from progress_service.wire.views import JobView, job_view
 
 logger = logging.getLogger(__name__)
@@ -97,8 +95,11 @@ class Jobs:
         """GET /v1/jobs/{id}: one job, also one that has left the board."""
         identity = await self._access.identify(request.scope)
         job_id = _job_id(request.path_params["id"])
-        async with database_away_answered():
-            row = await self._store.get(UUID(identity.user_id), job_id)
+        try:
+            async with database_away_answered():
+                row = await self._store.get(UUID(identity.user_id), job_id)
+        except InvalidJob as error:
+            raise _malformed(str(error)) from None
         if row is None:
             raise _no_such_job(job_id)
         return json_response(self._view_of(row))
@@ -123,7 +124,7 @@ class Jobs:
                     key=key,
                 )
         except ExclusiveJobRunning as error:
-            raise _already_running(self._view_of(error.report), root) from None
+            raise _already_running(self._view_of(error.row), root) from None
         except (KeyReused, UnknownUser, InvalidJob) as error:
             raise _not_created(error) from None
         view = self._view_of(row)
@@ -150,16 +151,16 @@ class Jobs:
             async with database_away_answered():
                 row = await self._store.command(UUID(identity.user_id), job_id, command)
         except CommandRefused as refused:
-            raise _refused(refused, self._view_of(refused.report), command) from None
+            raise _refused(refused, self._view_of(refused.row), command) from None
         except InvalidJob as error:
-            # An older row that broke a rule before there was one, and now cannot be written.
+            # An older row that breaks a rule cannot be written.
             raise Problem(HTTPStatus.CONFLICT, "Malformed row", str(error), slug="malformed-row") from None
         if row is None:
             raise _no_such_job(job_id)
         return json_response(self._view_of(row))
 
-    def _view_of(self, row: str) -> JobView:
-        """The view of a row that this user may see, with what only the board knows of it."""
+    def _view_of(self, row: Iterable[Any]) -> JobView:
+        """Return the view of a row that this user may see, with the estimate of the job in memory."""
         job = job_of(row)
         return job_view(job, self._estimate(job.id))
 
@@ -193,21 +194,25 @@ async def database_away_answered() -> AsyncIterator[None]:
         ) from error
 
 
-def job_of(row: str) -> Job:
-    """The job that a row tells of.
+def job_of(row: Iterable[Any]) -> Job:
+    """Return the job of *row*, a record of `rows.COLUMNS`.
 
     Raises:
-        Problem: 500, since the row is one that cannot be shown.
+        Problem: 500, since the row cannot be shown.
     """
-    fact = rows.job_reported(row, Instant(0.0))
-    if not isinstance(fact, JobReported):
-        raise Problem(
-            HTTPStatus.INTERNAL_SERVER_ERROR,
-            "Malformed row",
-            f"The database holds this job in a form that cannot be shown: {fact.reason}.",
-            slug="malformed-row",
-        )
-    return fact.job
+    decoded = decode_row(tuple(row), Instant(0.0))
+    if isinstance(decoded, MalformedRow):
+        raise _malformed(decoded.reason)
+    return decoded.job
+
+
+def _malformed(reason: str) -> Problem:
+    return Problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "Malformed row",
+        f"The database holds this job in a form that cannot be shown: {reason}.",
+        slug="malformed-row",
+    )
 
 
 def _address(view: JobView, root: str) -> str:

@@ -27,13 +27,13 @@ from progress_service.api.families import (
     of_board,
     of_build,
     of_feed,
-    of_ledger,
+    of_feed_counters,
     of_reaper,
 )
 from progress_service.api.jobs import Jobs
 from progress_service.api.problems import exception_handlers
 from progress_service.api.stream import StreamRoute
-from progress_service.feeds.ledger import Ledger
+from progress_service.feeds.reader import FeedCounters
 from progress_service.jobs.reaper import Reaper
 from progress_service.streams.hub import Hub
 from progress_service.streams.publisher import Publisher
@@ -52,7 +52,7 @@ class Figures(Collector):
         hub: Has the streams.
         feed: Where changes come from.
         publisher: Has the board; None where that is a relay, far away.
-        ledger: What the feed has told; None where that cannot be asked.
+        counters: What the feed has read; None where that cannot be asked.
         reaper: Ends what hangs; None leaves that to another process.
         route: Refuses streams.
         jobs: Refuses commands.
@@ -63,7 +63,7 @@ class Figures(Collector):
     hub: Hub
     feed: Source
     publisher: Publisher | None
-    ledger: Ledger | None
+    counters: FeedCounters | None
     reaper: Reaper | None
     route: StreamRoute
     jobs: Jobs
@@ -78,8 +78,8 @@ class Figures(Collector):
             yield from of_board(self.publisher)
         yield from of_feed(self.feed)
         yield from self._requests()
-        if self.ledger is not None:
-            yield from of_ledger(self.ledger)
+        if self.counters is not None:
+            yield from of_feed_counters(self.counters)
         if self.reaper is not None:
             yield from of_reaper(self.reaper)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -10,15 +11,34 @@ from progress_service.api.problems import Problem
 from progress_service.core.events import FeedState
 
 
+class FeedStatus(Protocol):
+    """The state of the change feed."""
+
+    @property
+    def feed_kind(self) -> str:
+        """The source of hints, in a word."""
+        ...
+
+    @property
+    def feed_state(self) -> FeedState:
+        """How far the shown jobs can be trusted."""
+        ...
+
+    @property
+    def feed_reason(self) -> str:
+        """Why the database cannot be used, with the remedy; empty where that is not known."""
+        ...
+
+
 class Operations:
     """The probes. Neither needs a credential, and neither tells anything about users.
 
     Args:
-        feed: Says by which kind of feed changes come, and in which state it is.
+        feed: The source of changes, its state, and what keeps it from working.
         is_draining: Says whether the process is about to stop.
     """
 
-    def __init__(self, feed: Callable[[], tuple[str, FeedState]], *, is_draining: Callable[[], bool]) -> None:
+    def __init__(self, feed: FeedStatus, *, is_draining: Callable[[], bool]) -> None:
         self._feed = feed
         self._is_draining = is_draining
 
@@ -30,9 +50,10 @@ class Operations:
         """200 once everything that is committed is also known here, and 503 while that cannot be promised."""
         if self._is_draining():
             raise draining()
-        kind, state = self._feed()
+        kind, state = self._feed.feed_kind, self._feed.feed_state
         if state is FeedState.LOST:
-            raise not_ready("The service does not hear of changes at the moment", feed=state, feed_kind=kind)
+            lack = self._feed.feed_reason or "The service does not hear of changes at the moment"
+            raise not_ready(lack, feed=state, feed_kind=kind)
         return JSONResponse({"status": "ready", "feed": state, "feed_kind": kind})
 
 

@@ -11,12 +11,20 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from progress_service.api.families import counter, gauge, of_board, of_build, of_feed, of_ledger, of_reaper
+from progress_service.api.families import (
+    counter,
+    gauge,
+    of_board,
+    of_build,
+    of_feed,
+    of_feed_counters,
+    of_reaper,
+)
 from progress_service.api.metrics import metrics_application
 from progress_service.api.operations import alive, not_ready
 from progress_service.core.events import FeedState
 from progress_service.core.shard import Shard
-from progress_service.feeds.ledger import Ledger
+from progress_service.feeds.reader import FeedCounters
 from progress_service.jobs.reaper import Reaper
 from progress_service.streams.publisher import Publisher
 
@@ -59,13 +67,13 @@ class RelayFigures(Collector):
     Args:
         relay: Speaks to the edges.
         publisher: Has the board.
-        ledger: What the feed has told.
+        counters: What the feed has read.
         reaper: Ends what hangs.
     """
 
     relay: Relaying
     publisher: Publisher
-    ledger: Ledger
+    counters: FeedCounters
     reaper: Reaper
 
     def collect(self) -> Iterator[Metric]:
@@ -74,7 +82,7 @@ class RelayFigures(Collector):
         yield from self._relay()
         yield from of_board(self.publisher)
         yield from of_feed(self.publisher)
-        yield from of_ledger(self.ledger)
+        yield from of_feed_counters(self.counters)
         yield from of_reaper(self.reaper)
 
     def _relay(self) -> Iterator[Metric]:
@@ -107,7 +115,8 @@ def relay_application(figures: RelayFigures) -> ASGIApp:
                 return JSONResponse({"status": "ready", "role": "leading", **members})
             if relay.is_standing_by:
                 return JSONResponse({"status": "ready", "role": "standing by", **members})
-        raise not_ready(f"The relay {_lack(figures)} at the moment", nats=relay.is_connected, **members)
+        lack = publisher.feed_reason or f"The relay {_lack(figures)} at the moment"
+        raise not_ready(lack, nats=relay.is_connected, **members)
 
     return metrics_application(figures, [Route("/healthz", alive), Route("/readyz", readyz)])
 
@@ -116,5 +125,5 @@ def _lack(figures: RelayFigures) -> str:
     if not figures.relay.is_connected:
         return "has no line to NATS"
     if figures.publisher.feed_state is FeedState.LOST:
-        return "does not hear of changes"
+        return "does not receive changes"
     return "cannot contend for the lead"

@@ -18,11 +18,11 @@ import anyio
 
 from progress_service.cluster.following import Ask, Begin, Fence, Following, Push, Step
 from progress_service.cluster.line import Line, LineError, Message, NoAnswer, Servers, Subscription, keep_line
+from progress_service.concurrency import run_until_first_ends
 from progress_service.core.estimate import UNKNOWN, Estimate
 from progress_service.core.events import FeedState
 from progress_service.core.model import Instant
 from progress_service.core.shard import ALL, Shard
-from progress_service.feeds.companion import run_beside
 from progress_service.streams.hub import Hub
 from progress_service.wire import frames
 from progress_service.wire import relayed as wire
@@ -69,6 +69,7 @@ class Edge:
         self._clock = clock
         self._wall_clock = wall_clock
         self.feed_kind = "nats"
+        self.feed_reason = ""
         self.feed_state = FeedState.LOST
         self.feed_turns: Counter[FeedState] = Counter()
         self._fence = Fence()
@@ -144,7 +145,7 @@ class Edge:
                 for part in (self._ask_on, self._renew_on, self._watch_the_beat):
                     tasks.start_soon(self._until_over, part, line)
 
-        await run_beside(line.until_over, go_on)
+        await run_until_first_ends(line.until_over, go_on)
 
     async def _until_over(self, part: Callable[[Line], Awaitable[None]], line: Line) -> None:
         try:

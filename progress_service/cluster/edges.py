@@ -39,6 +39,7 @@ class Edges:
         wall_clock: Callable[[], datetime],
     ) -> None:
         self.feed_kind = "nats"
+        self.feed_reason = ""
         self._edges = [
             Edge(servers, clock=clock, wall_clock=wall_clock, shard=Shard(number, count))
             for number in range(1, count + 1)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from progress_service.retries import pause_seconds
+from progress_service.concurrency import retry_delay_seconds
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -298,4 +298,4 @@ def _cause(error: BaseException) -> str:
 
 
 async def _pause(failures: int) -> None:
-    await asyncio.sleep(pause_seconds(failures, RETRY_SECONDS_MIN, RETRY_SECONDS_MAX))
+    await asyncio.sleep(retry_delay_seconds(failures, RETRY_SECONDS_MIN, RETRY_SECONDS_MAX))

@@ -11,14 +11,13 @@ from collections.abc import Callable, Collection, Mapping
 import anyio
 
 from progress_service.cluster.interest import NOBODY, Interest
+from progress_service.cluster.leader_election import CatchUp, Leadership
 from progress_service.cluster.line import Line, LineError, Message, Servers, keep_line
 from progress_service.cluster.outbox import Outbox
+from progress_service.concurrency import run_until_first_ends
 from progress_service.core.events import FeedState
 from progress_service.core.model import Instant
 from progress_service.core.shard import ALL, Shard
-from progress_service.feeds.companion import run_beside
-from progress_service.feeds.leader import Leadership
-from progress_service.feeds.ledger import Ledger
 from progress_service.streams.publisher import Publisher
 from progress_service.wire import relayed as wire
 from progress_service.wire.frames import View
@@ -37,7 +36,7 @@ class Relay:
         publisher: Whose board is filled by a feed.
         servers: The NATS between relays and edges.
         dsn: The database, whose lock says who leads.
-        ledger: What that feed has told.
+        catch_up: Reads all rows that differ from the map.
         clock: The monotonic clock.
         shard: The users of whom the board knows.
     """
@@ -48,7 +47,7 @@ class Relay:
         *,
         servers: Servers,
         dsn: str,
-        ledger: Ledger,
+        catch_up: CatchUp,
         clock: Callable[[], Instant],
         shard: Shard = ALL,
     ) -> None:
@@ -66,7 +65,7 @@ class Relay:
         self.snapshots = 0
         self.terms = 0
         self.leadership = Leadership(
-            dsn, clock=clock, ledger=ledger, is_fit=self._is_fit, begin=self._begin, shard=shard
+            dsn, clock=clock, catch_up=catch_up, is_fit=self._is_fit, begin=self._begin, shard=shard
         )
 
     @property
@@ -127,7 +126,7 @@ class Relay:
         self._interest.clear()
         self.is_connected = True
         self.leadership.begin_anew()
-        await run_beside(line.until_over, lambda: self._send(line))
+        await run_until_first_ends(line.until_over, lambda: self._send(line))
 
     async def _send(self, line: Line) -> None:
         beat_at = swept_at = self._clock()

@@ -1,1 +1,1 @@
-"""The pure core: jobs, the facts about them, and the board that holds them. No I/O and no clock."""
+"""Pure core: job model, events, reducer, ETA. No I/O and no clock."""

@@ -1,47 +1,39 @@
-"""The facts: what has happened to jobs, as a feed tells it, each with the instant at which it was heard."""
+"""Events: what a read of the table said about a job, and the state of the change feed."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 from msgspec import Struct as Value
 
-from progress_service.core.model import Instant, Job, Revision
+from progress_service.core.model import Instant, Job
 
 
-class JobReported(Value, frozen=True, gc=False):
-    """A row was inserted or updated, or was found in a snapshot.
+class JobUpserted(Value, frozen=True, gc=False):
+    """A read found the row of a job, new or changed or as it was.
 
-    `finished_seconds` is how long ago, by the database's clock, a finished job finished. It is an age and
-    not a date, so that two clocks which disagree cannot evict a job early or late.
+    `at` is the instant of the read. `finished_age_seconds` is how long ago, by the database's clock, a
+    finished job finished: an age and not a date, so that two clocks that disagree cannot evict a job early
+    or late. `hinted_at` is when the first hint of the change came, for the metrics.
     """
 
     job: Job
     at: Instant
-    finished_seconds: float | None = None
+    finished_age_seconds: float | None = None
+    hinted_at: Instant | None = None
 
 
 class JobDeleted(Value, frozen=True, gc=False):
-    """A row is gone. `revision` is the last that it had."""
+    """A read at the instant `at` found no row of that id."""
 
     id: str
-    user_id: str
-    revision: Revision
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotTaken:
-    """Every job that is active, or finished a short while ago. What is not among them is no longer there."""
-
-    reports: tuple[JobReported, ...]
-    at: Instant
-
-
-Fact = JobReported | JobDeleted | SnapshotTaken
+Event = JobUpserted | JobDeleted
 
 
 class FeedState(StrEnum):
-    """How far what is shown can be trusted."""
+    """How far the shown jobs can be trusted."""
 
     LIVE = "live"
     DEGRADED = "degraded"
@@ -49,12 +41,14 @@ class FeedState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class FeedTurned:
-    """The feed itself changed its state. Not a fact about a job: the board does not hear of it.
+class FeedStateChanged:
+    """The change feed entered *state*. Not an event of a job: the reducer does not take it.
 
-    `kind` is which feed it is, in a word: notify, wal or poll; empty where there is but one.
+    `kind` names the source of hints: notify, wal or poll; empty where there is none. `reason` is a sentence
+    with its remedy where the database cannot be used as it is; it names no host, role or secret.
     """
 
     state: FeedState
     at: Instant
     kind: str = ""
+    reason: str = ""

@@ -9,10 +9,7 @@ HASH_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The *number*th of *count* parts, counted from 1. Each user belongs to exactly one of them.
-
-    `feeds/database` has the same rule in SQL, and a test holds them together.
-    """
+    """The *number*th of *count* parts, counted from 1. Each user belongs to exactly one of them."""
 
     number: int = 1
     count: int = 1

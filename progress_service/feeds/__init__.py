@@ -1,1 +1,1 @@
-"""Where changes come from. Each feed tells facts about rows; after any doubt it tells a whole snapshot."""
+"""Change feeds: sources of hints say which jobs may have changed, and one reader reads their rows."""

@@ -1,217 +1,157 @@
-"""The feed that reads the write-ahead log, for `wal_level = logical`: it costs those who write nothing.
+"""Source of hints: the write-ahead log, for `wal_level = logical`. It adds no notification to writers.
 
-A temporary slot is made *first*, a snapshot is taken *then*, and the log is read from the slot on. PostgreSQL
-confirms what it gives out before we have it, and the slot dies with its connection, so that any error at all
-means: once more from the start, with a snapshot.
-
-The log may run ahead of what can be seen: a commit that waits for a standby is in the log, and in nobody's
-sight. So rows are merged by their revisions, and what has to be looked up is asked for until it can be seen.
+A temporary slot is created first, all rows are read then, and the log is read from the slot on. The log can
+run ahead of what is visible: a commit that waits for a synchronous standby is in the log and in no snapshot.
+So a hint is repeated until the read row shows the revision that the log has.
 """
 
-import logging
-import secrets
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
 
-import anyio
-
-from progress_service.core.events import Fact, FeedState, JobReported
-from progress_service.core.model import Revision
-from progress_service.feeds.database import Pooling, connected, look_up, pooling
-from progress_service.feeds.feed import Accept, UnfitError
-from progress_service.feeds.following import FollowingFeed, Session
-from progress_service.feeds.intake import IntakeOverflowError
-from progress_service.feeds.reconcile import Reconciliation
-from progress_service.feeds.slot import Slot, published_schema
-from progress_service.wire import rows
-from progress_service.wire.pgoutput import Removed, Truncated, Written, changes
-
-if TYPE_CHECKING:
-    from progress_service.feeds.database import Connection
-
-logger = logging.getLogger(__name__)
+from progress_service.core.model import Instant, Revision
+from progress_service.feeds.postgres import Table, connect
+from progress_service.feeds.reader import EventSink, Reader
+from progress_service.feeds.replication_slot import ReplicationSlot
+from progress_service.wire.pgoutput import RowDeleted, RowUpserted, TableTruncated, decode_changes
 
 BUSY_SECONDS = 0.01
 IDLE_SECONDS_MAX = 0.1
-# Where no job is at work, somebody has to start one first.
-VACANT_SECONDS_MAX = 0.25
-# Reading takes at most a quarter of the time, however dear it is, so that it does not starve those who write.
-REST = 3
+NO_JOBS_SECONDS_MAX = 0.25
+IDLE_TO_BUSY_RATIO = 3
+"""Reading takes at most a quarter of the time, however much it costs, so that it does not starve writers."""
+
 REST_SECONDS_MAX = 1.0
-UNSEEN_SECONDS = 0.05
-RECENT_SECONDS = 30.0
+INVISIBLE_RETRY_SECONDS = 0.05
+INVISIBLE_SECONDS_MAX = 30.0
 CHECK_SECONDS = 0.25
-LOOK_UPS_MAX = 10_000
+
+ABSENT: Final = -1
+"""The expected revision of a deleted row."""
 
 
-class WalFeed(FollowingFeed):
-    """Follows `bulk_enrichment_jobs` by the write-ahead log."""
+class WalSource:
+    """Hints from the write-ahead log. `follow` makes one."""
 
-    kind = "wal"
+    kind: Final = "wal"
 
-    async def attempt(self, accept: Accept) -> None:
-        """Read the log through one slot, until that fails."""
-        if await pooling(self.dsn) is not Pooling.NONE:
-            raise UnfitError("a pooler is in between, and a slot belongs to one session")
-        async with connected(self.dsn) as connection:
-            schema = await published_schema(connection)
-            await _Session(self, connection, accept, schema).follow()
-
-
-class _Session(Session):
-    """One slot's life: made, snapshot, and then whatever the log says."""
-
-    def __init__(self, feed: WalFeed, connection: "Connection", accept: Accept, schema: str) -> None:
-        super().__init__(feed, connection, accept)
+    def __init__(
+        self,
+        slot: ReplicationSlot,
+        schema: str,
+        reader: Reader,
+        sink: EventSink,
+        *,
+        clock: Callable[[], Instant],
+        request_comparison: Callable[[], None],
+    ) -> None:
+        self._slot = slot
         self._schema = schema
-        self._slot = Slot(connection, f"progress_service_{secrets.token_hex(8)}")
-        # Rows that the log does not give whole, and how new they have to be when they are looked up.
-        self._owed: dict[str, Revision] = {}
-        # Rows that the log calls deleted, though not at which revision, so that they have to be seen gone.
-        self._gone: set[str] = set()
-        # What the log told a moment ago, the latest last: a snapshot may not show it yet.
-        self._recent: dict[str, JobReported] = {}
-        self._is_truncated = False
-        self._reconciliation = Reconciliation(self)
+        self._reader = reader
+        self._sink = sink
+        self._clock = clock
+        self._request_comparison = request_comparison
+        # What the log says of jobs that were not read since, and until when that is waited for.
+        self._expected: dict[str, tuple[Revision, Instant]] = {}
+        self._invisible: list[str] = []
+        self._pruned_at = clock()
 
-    async def follow(self) -> None:
-        """Tell everything, from a snapshot on, until the connection fails."""
-        await self._slot.make()
-        while True:
-            try:
-                await self._catch_up()
-                await self._keep_up()
-                self.cause = "truncate" if self._is_truncated else "settled"
-            except IntakeOverflowError:
-                self.cause = "overflow"
-                logger.warning("a transaction was too large to be read change by change: taking a snapshot")
-                self._forget()
-                await self._slot.settle()
+    @classmethod
+    @asynccontextmanager
+    async def follow(
+        cls,
+        dsn: str,
+        table: Table,
+        reader: Reader,
+        sink: EventSink,
+        *,
+        clock: Callable[[], Instant],
+        request_comparison: Callable[[], None],
+    ) -> AsyncIterator["WalSource"]:
+        """A source that hints at every change that is committed from now on, on a connection of its own.
 
-    async def _catch_up(self) -> None:
-        """Take a snapshot, and read everything that was committed until then."""
-        self._is_truncated = False
-        told: list[Fact] = [await self.snapshot()]
-        unseen = [report for report in self._recent.values() if not report.job.status.is_finished]
-        self.ledger.note(unseen)
-        told += unseen
-        await self._slot.flush()
-        told += await self._read()
-        while self._slot.has_more and not self._is_truncated:
-            told += await self._read()
-        self.ledger.went_live()
-        self.pass_on(told, FeedState.LIVE)
+        Raises:
+            FeedUnsupported: The log cannot be read here.
+        """
+        async with connect(dsn, "progress_service wal") as connection:
+            slot = ReplicationSlot(connection)
+            await slot.create(table.schema)
+            source = cls(slot, table.schema, reader, sink, clock=clock, request_comparison=request_comparison)
+            reader.on_read = source.compare_with_log
+            yield source
 
-    async def _keep_up(self) -> None:
-        """Tell what the log says, until another snapshot is called for."""
+    async def run(self) -> None:
+        """Read the log until that fails.
+
+        Raises:
+            FeedUnsupported: Reading it has become too expensive.
+        """
         pause_seconds = BUSY_SECONDS
-        check_at = self.now() + CHECK_SECONDS
-        while not self._is_truncated:
-            facts = await self._read()
-            self.pass_on(facts)
-            self.ledger.went_live()
-            if self.now() >= check_at:
-                check_at = self.now() + CHECK_SECONDS
-                await self._slot.check()
-                if await self._slot.has_settled_only_now():
-                    return
-            await self._reconciliation.run_if_due(self._read_on)
-            pause_seconds = self._bounded(BUSY_SECONDS if facts else pause_seconds * 1.5)
-            if not self._slot.has_more:
-                await anyio.sleep(max(pause_seconds, min(REST * self._slot.read_seconds, REST_SECONDS_MAX)))
-
-    def _bounded(self, pause_seconds: float) -> float:
-        if self._owed or self._gone:
-            return min(pause_seconds, UNSEEN_SECONDS)
-        return min(pause_seconds, IDLE_SECONDS_MAX if self.ledger.active else VACANT_SECONDS_MAX)
-
-    async def _read_on(self) -> None:
-        """Tell all that was committed by now."""
-        await self._slot.flush()
-        self.pass_on(await self._read())
-        while self._slot.has_more:
-            self.pass_on(await self._read())
-
-    async def _read(self) -> list[Fact]:
-        """What the log says next. It is written down, and has to be passed on at once."""
-        written: dict[str, Written] = {}
-        for change in changes(await self._slot.read(), self._schema, "bulk_enrichment_jobs"):
-            match change:
-                case Written():
-                    # A report is a state, so the last of a row is enough; its place is that of the last, too.
-                    job_id = change.columns["id"] or ""
-                    written.pop(job_id, None)
-                    written[job_id] = change
-                    self._gone.discard(job_id)
-                case Removed():
-                    job_id = change.columns["id"] or ""
-                    written.pop(job_id, None)
-                    self._owed.pop(job_id, None)
-                    self._recent.pop(job_id, None)
-                    if self.ledger.revision(job_id) >= 0:
-                        self._gone.add(job_id)
-                case Truncated():
-                    written.clear()
-                    self._forget()
-                    self._is_truncated = True
-        facts: list[Fact] = [*self._written(written)]
-        self._remember([fact for fact in facts if isinstance(fact, JobReported)])
-        self.ledger.note(facts)
-        if self._owed or self._gone:
-            facts += await self._look_up()
-        return facts
-
-    def _written(self, written: dict[str, Written]) -> Iterable[Fact]:
-        """The facts of rows that were written, as far as they are news and the log has them whole."""
-        at = self.now()
-        for job_id, change in written.items():
-            revision = int(change.columns["revision"] or 0)
-            if revision <= self.ledger.revision(job_id):
-                continue
-            if not self.ledger.shard.has(change.columns["user_id"] or ""):
-                self._owed.pop(job_id, None)
-                yield from self.ledger.handed_over(job_id, revision, at)
-                continue
-            if change.unchanged & rows.REPORTED_COLUMNS:
-                self._owed[job_id] = revision
-                continue
-            self._owed.pop(job_id, None)
-            fact = rows.job_written(change.columns, change.committed_at, at)
-            if isinstance(fact, JobReported):
-                yield fact
+        check_at = self._clock() + CHECK_SECONDS
+        while True:
+            messages = await self._slot.read()
+            if messages is None:
+                # The commit may not be visible yet, so the comparison comes once it is.
+                await self._slot.wait_for_inflight_commits()
             else:
-                self.ledger.note_malformed(fact)
+                self._hint(messages)
+            if self._clock() >= check_at:
+                check_at = self._clock() + CHECK_SECONDS
+                await self._slot.check_retained_wal()
+                if await self._slot.inflight_commits_became_visible():
+                    self._request_comparison()
+                self._give_up()
+            pause_seconds = self._longer(pause_seconds) if messages == [] else BUSY_SECONDS
+            if not self._slot.has_more:
+                rest_seconds = min(IDLE_TO_BUSY_RATIO * self._slot.read_seconds, REST_SECONDS_MAX)
+                await asyncio.sleep(max(pause_seconds, rest_seconds))
+            self._hint_again()
 
-    def _remember(self, reports: Iterable[JobReported]) -> None:
-        """Keep what the log told for as long as a commit should take to be seen."""
-        for report in reports:
-            self._recent.pop(report.job.id, None)
-            self._recent[report.job.id] = report
-        forgotten_at = self.now() - RECENT_SECONDS
-        while self._recent and (oldest := next(iter(self._recent.values()))).at < forgotten_at:
-            del self._recent[oldest.job.id]
+    def compare_with_log(self, revisions: Mapping[str, Revision | None]) -> None:
+        """Note which of the rows that were just read do not show yet what the log says."""
+        for job_id, revision in revisions.items():
+            if (expected := self._expected.get(job_id)) is None:
+                continue
+            wanted, give_up_at = expected
+            is_visible = revision is None if wanted == ABSENT else revision is not None and revision >= wanted
+            if is_visible or self._clock() >= give_up_at:
+                del self._expected[job_id]
+            else:
+                self._invisible.append(job_id)
 
-    def _forget(self) -> None:
-        """Start from a snapshot, and from nothing else."""
-        self._owed.clear()
-        self._gone.clear()
-        self._recent.clear()
+    def _hint(self, messages: list[bytes]) -> None:
+        give_up_at = Instant(self._clock() + INVISIBLE_SECONDS_MAX)
+        for change in decode_changes(messages, self._schema, "bulk_enrichment_jobs"):
+            match change:
+                case RowUpserted(job_id, revision):
+                    # A heartbeat leaves the revision as it is, and there is nothing to read.
+                    if self._sink.revision(job_id) == revision and job_id not in self._expected:
+                        continue
+                    self._expected[job_id] = revision, give_up_at
+                    self._reader.hint(job_id)
+                case RowDeleted(job_id):
+                    self._expected[job_id] = ABSENT, give_up_at
+                    self._reader.hint(job_id)
+                case TableTruncated():
+                    for job_id in {*self._sink.job_ids(), *self._expected}:
+                        self._expected[job_id] = ABSENT, give_up_at
+                        self._reader.hint(job_id)
 
-    async def _look_up(self) -> list[Fact]:
-        """Look for what the log did not say; what cannot be seen yet is looked for again."""
-        at = self.now()
-        job_ids = [*self._owed, *self._gone][:LOOK_UPS_MAX]
-        found = await look_up(self.connection, job_ids)
-        seen = {
-            job_id: row
-            for job_id, row in found.items()
-            # A row that is still as it was when it was deleted is only not seen gone yet.
-            if row[0] >= self._owed.get(job_id, self.ledger.revision(job_id) + 1)
-        }
-        deleted = [job_id for job_id in job_ids if job_id in self._gone and job_id not in found]
-        for job_id in (*seen, *deleted):
-            self._owed.pop(job_id, None)
-            self._gone.discard(job_id)
-        facts: list[Fact] = [*self.reports(seen, at), *self.deletions(deleted, at)]
-        self.ledger.note(facts)
-        return facts
+    def _give_up(self) -> None:
+        """Wait no longer for rows whose time is over; their hints were dropped, or are read without end."""
+        now = self._clock()
+        if self._expected and now >= self._pruned_at + INVISIBLE_SECONDS_MAX:
+            self._pruned_at = now
+            self._expected = {each: wait for each, wait in self._expected.items() if wait[1] > now}
+
+    def _hint_again(self) -> None:
+        invisible, self._invisible = self._invisible, []
+        for job_id in invisible:
+            self._reader.hint(job_id)
+
+    def _longer(self, pause_seconds: float) -> float:
+        if self._expected:
+            return INVISIBLE_RETRY_SECONDS
+        longest = IDLE_SECONDS_MAX if self._sink.job_ids() else NO_JOBS_SECONDS_MAX
+        return min(1.5 * pause_seconds, longest)

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Callable
 from math import ceil, inf
 
-from progress_service.alarm import Alarm
+from progress_service.concurrency import InterruptibleSleep
 from progress_service.core.model import Instant
 
 Action = Callable[[Instant], None]
@@ -13,6 +13,9 @@ Action = Callable[[Instant], None]
 
 LATE_SECONDS_MAX = 0.005
 """How long what is due may wait for more, so that a thousand users' flushes need not a thousand wakes."""
+
+COARSE_SECONDS = 0.125
+"""The grid of whatever needs no precision."""
 
 
 class Beat:
@@ -27,13 +30,17 @@ class Beat:
         self._agenda: list[tuple[Instant, int, Action]] = []
         self._order = itertools.count()
         self._next_wake: float = -inf
-        self._alarm = Alarm()
+        self._alarm = InterruptibleSleep()
 
     def at(self, due: Instant, action: Action) -> None:
         """Have *action* carried out at *due* or a moment later, or soon if that has passed."""
         heapq.heappush(self._agenda, (due, next(self._order), action))
         if due + LATE_SECONDS_MAX < self._next_wake:
-            self._alarm.ring()
+            self._alarm.wake()
+
+    def at_about(self, due: Instant, action: Action) -> None:
+        """As `at`, up to `COARSE_SECONDS` later, so that thousands of heartbeats share a few wake-ups."""
+        self.at(Instant(ceil(due / COARSE_SECONDS) * COARSE_SECONDS), action)
 
     def run_due(self, now: Instant) -> Instant | None:
         """Carry out all that is due at *now*; the instant of the next entry, or None."""

@@ -271,7 +271,7 @@ class Hub:
             return
         if not is_first:
             self._send_aside(stream, KEEP_ALIVE)
-        self._beat.at(Instant(now + self._heartbeat_seconds), partial(self._keep_alive, stream))
+        self._beat.at_about(Instant(now + self._heartbeat_seconds), partial(self._keep_alive, stream))
         self._await_end(stream, now)
 
     def _await_end(self, stream: Stream, now: Instant) -> None:

@@ -1,20 +1,20 @@
-"""The board's one owner: takes in facts, conflates what they change, and publishes each user's flushes.
+"""The publisher: owns the reducer, applies events, conflates changes, and publishes each user's flushes.
 
 The first change after a quiet time goes out at once. After that a user is flushed at most once an interval,
 unless a status moved: nobody waits for that. Each view is encoded once, however many streams share it.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from msgspec.structs import replace
 
-from progress_service.core.board import Board, Change, Departure
 from progress_service.core.estimate import Estimate
-from progress_service.core.events import Fact, FeedState, FeedTurned, JobReported, SnapshotTaken
-from progress_service.core.model import FINISHED, Instant, Job
+from progress_service.core.events import Event, FeedState, FeedStateChanged, JobUpserted
+from progress_service.core.model import FINISHED, Instant, Job, Revision
+from progress_service.core.reducer import ActiveJobs, JobChange, RemovalReason
 from progress_service.streams.beat import Beat
 from progress_service.streams.lag import Lag
 from progress_service.streams.vigil import Vigil
@@ -57,18 +57,19 @@ class _Interval:
     def __init__(self) -> None:
         self.ends_at = Instant(0.0)
         # The report that has waited longest, by which the flush is measured.
-        self.first: JobReported | None = None
+        self.first: JobUpserted | None = None
         self.pending: dict[str, _Pending] = {}
 
 
 class _Pending:
     """What a page has yet to be told of one job. A job that ended and left is told to have ended first."""
 
-    __slots__ = ("departure", "job")
+    __slots__ = ("departure", "is_rewind", "job")
 
-    def __init__(self, job: Job | None, departure: Departure | None) -> None:
+    def __init__(self, job: Job | None, departure: RemovalReason | None, *, is_rewind: bool = False) -> None:
         self.job = job
         self.departure = departure
+        self.is_rewind = is_rewind
 
 
 class Publisher:
@@ -85,7 +86,7 @@ class Publisher:
 
     def __init__(
         self,
-        board: Board,
+        board: ActiveJobs,
         beat: Beat,
         *,
         wall_clock: Callable[[], datetime],
@@ -95,16 +96,18 @@ class Publisher:
     ) -> None:
         self.board = board
         self.feed_kind = ""
+        self.feed_reason = ""
         self.feed_state = FeedState.LOST
         self.feed_since = wall_clock()
         # Since the start: facts by their kind, what they changed, and who was watched then.
-        self.facts: Counter[type[Fact]] = Counter()
+        self.events: Counter[type] = Counter()
         self.changes = 0
         self.changes_watched = 0
         self.feed_turns: Counter[FeedState] = Counter()
         self.hear_to_push = Lag()
         self.write_to_push = Lag()
         self._clock_offset = clock_offset
+        self._promote: Callable[[Iterable[str]], None] = lambda _: None
         self._audience: Audience | None = None
         self._beat = beat
         self._wall_clock = wall_clock
@@ -128,22 +131,43 @@ class Publisher:
         """Name who passes the flushes on."""
         self._audience = audience
 
-    def accept(self, told: Sequence[Fact | FeedTurned]) -> None:
-        """Take in a batch of facts, and flush whom it concerns."""
-        turned: FeedTurned | None = None
+    def promote_by(self, promote: Callable[[Iterable[str]], None]) -> None:
+        """Name what reads the deferred hints of jobs next, once their user gets a stream."""
+        self._promote = promote
+
+    def handle(self, batch: Sequence[Event | FeedStateChanged]) -> None:
+        """Apply a batch of events, and flush the users whom it concerns."""
+        state: FeedStateChanged | None = None
         now = self._beat.clock()
-        for fact in told:
-            if isinstance(fact, FeedTurned):
-                turned = fact
+        for event in batch:
+            if isinstance(event, FeedStateChanged):
+                state = event
             else:
-                self.facts[type(fact)] += 1
-                report = fact if isinstance(fact, JobReported) else None
-                self._note(self.board.apply(fact), now, report, at_once=isinstance(fact, SnapshotTaken))
+                self.events[type(event)] += 1
+                if changes := self.board.apply(event):
+                    self._note(changes, now, event if isinstance(event, JobUpserted) else None)
+        if state is not None:
+            # A page that is live has everything that was read before.
+            self._ripe.update(dict.fromkeys(user for user, each in self._intervals.items() if each.pending))
         self._flush_ripe(now)
         self._await_eviction()
-        if turned is not None:
-            self.feed_kind = turned.kind
-            self._turn(turned.state)
+        if state is not None:
+            self.feed_kind, self.feed_reason = state.kind, state.reason
+            self._turn(state.state)
+
+    def revision(self, job_id: str) -> Revision | None:
+        """The revision of a job in the map; None if it is not there."""
+        job = self.board.job(job_id)
+        return None if job is None else job.revision
+
+    def job_ids(self) -> Collection[str]:
+        """The ids of all jobs in the map."""
+        return self.board.ids
+
+    def is_urgent(self, job_id: str) -> bool:
+        """Whether a job is shown to somebody, or not in the map."""
+        job = self.board.job(job_id)
+        return job is None or self._is_watched(job.user_id)
 
     @property
     def flushes(self) -> int:
@@ -152,6 +176,7 @@ class Publisher:
 
     def snapshot(self, user_id: str, view: View) -> bytes:
         """Everything that a stream of this view has to know, as its first frame or after a lag."""
+        self._promote(self.board.job_ids(user_id))
         if view is View.FULL:
             return frames.snapshot_event(self.snapshot_view(user_id), self._event_id())
         compact = self._compact_view(user_id, self._beat.clock())
@@ -204,7 +229,7 @@ class Publisher:
         if self.feed_state is FeedState.LOST:
             self._vigil.look_at(Instant(now + DEAF_SECONDS), job.id)
             return
-        self._note([Change(job, is_urgent=True)], now)
+        self._note([JobChange(job, is_urgent=True)], now)
         self._flush_ripe(now)
 
     def _is_watched(self, user_id: str) -> bool:
@@ -220,11 +245,9 @@ class Publisher:
 
     def _note(
         self,
-        changes: Sequence[Change],
+        changes: Sequence[JobChange],
         now: Instant,
-        report: JobReported | None = None,
-        *,
-        at_once: bool = False,
+        report: JobUpserted | None = None,
     ) -> None:
         """Gather changes, for those who are watched, and see who is ripe for a flush."""
         self.changes += len(changes)
@@ -242,7 +265,7 @@ class Publisher:
                 interval = self._intervals[user_id] = _Interval()
             if interval.first is None:
                 interval.first = report
-            if change.is_urgent or at_once or interval.ends_at <= now:
+            if change.is_urgent or interval.ends_at <= now:
                 self._ripe[user_id] = None
             elif not interval.pending:
                 self._beat.at(interval.ends_at, self._end_intervals)
@@ -268,9 +291,11 @@ class Publisher:
         if first is not None:
             self._measure(first)
 
-    def _measure(self, first: JobReported) -> None:
+    def _measure(self, first: JobUpserted) -> None:
         """Note how long the oldest report of a flush was under way."""
-        self.hear_to_push.note(self._beat.clock() - first.at)
+        self.hear_to_push.note(
+            self._beat.clock() - (first.at if first.hinted_at is None else first.hinted_at)
+        )
         if (offset_seconds := self._clock_offset()) is not None:
             age = self._wall_clock() - first.job.updated_at
             self.write_to_push.note(age.total_seconds() + offset_seconds)
@@ -297,7 +322,10 @@ class Publisher:
                 events.append(frames.job_event(self._job_view(news.job, now, made)))
             if news.departure is not None:
                 events.append(frames.removed_event(job_id, news.departure))
-        events.append(frames.totals_event(self._totals_view(user_id, now, made), self._event_id()))
+        if any(news.is_rewind for news in pending.values()):
+            events.append(frames.snapshot_event(self.snapshot_view(user_id), self._event_id()))
+        else:
+            events.append(frames.totals_event(self._totals_view(user_id, now, made), self._event_id()))
         return frames.flush(events)
 
     def _event_id(self) -> str:
@@ -317,12 +345,14 @@ class Publisher:
         self._await_eviction()
 
 
-def _gather(pending: dict[str, _Pending], change: Change) -> None:
+def _gather(pending: dict[str, _Pending], change: JobChange) -> None:
     """Merge a change with what is already to be told of its job."""
     news = pending.pop(change.job.id, None)
-    match change.departure:
+    match change.removal:
         case None:
-            pending[change.job.id] = _Pending(change.job, None)
+            # A job that left and came back within the interval may have begun at a lower revision.
+            is_rewind = change.is_rewind or (news is not None and (news.is_rewind or bool(news.departure)))
+            pending[change.job.id] = _Pending(change.job, None, is_rewind=is_rewind)
         case _:
             end = news.job if news and news.job and news.job.status in FINISHED else None
-            pending[change.job.id] = _Pending(end, change.departure)
+            pending[change.job.id] = _Pending(end, change.removal)

@@ -8,9 +8,9 @@ goes faster than before may hang earlier than was thought, and gets an earlier e
 from collections.abc import Callable
 from functools import partial
 
-from progress_service.core.board import Board
 from progress_service.core.estimate import NEVER
 from progress_service.core.model import Instant, Job
+from progress_service.core.reducer import ActiveJobs
 from progress_service.streams.beat import Beat
 
 
@@ -26,7 +26,7 @@ class Vigil:
 
     def __init__(
         self,
-        board: Board,
+        board: ActiveJobs,
         beat: Beat,
         *,
         is_watched: Callable[[str], bool],
@@ -48,7 +48,7 @@ class Vigil:
         """See at *due*, if not before, whether that job hangs."""
         if due < self._kept.get(job_id, NEVER):
             self._kept[job_id] = due
-            self._beat.at(due, partial(self._look, job_id, due))
+            self._beat.at_about(due, partial(self._look, job_id, due))
 
     def _look(self, job_id: str, due: Instant, now: Instant) -> None:
         if self._kept.get(job_id) != due:

@@ -10,8 +10,8 @@ from enum import StrEnum
 
 import msgspec
 
-from progress_service.core.board import Departure
 from progress_service.core.events import FeedState
+from progress_service.core.reducer import RemovalReason
 from progress_service.wire.views import (
     CompactView,
     FeedView,
@@ -39,7 +39,7 @@ def job_event(job: JobView) -> bytes:
     return _event(b"job", job)
 
 
-def removed_event(job_id: str, reason: Departure) -> bytes:
+def removed_event(job_id: str, reason: RemovalReason) -> bytes:
     """A job left the board."""
     return _event(b"removed", RemovedView(job_id, reason))
 

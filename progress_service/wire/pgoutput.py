@@ -1,7 +1,8 @@
-"""What PostgreSQL's write-ahead log says, as its plugin `pgoutput` puts it (protocol version 1).
+"""Decoder of `pgoutput` messages (logical replication, protocol version 1): which rows of one table changed.
 
-The PostgreSQL manual describes them under "Logical Replication Message Formats". They carry column values as
-text. A relation is described before its first change in each batch, so a batch can be read by itself.
+The PostgreSQL manual describes the messages under "Logical Replication Message Formats". Of each row only its
+id and its revision are decoded. A relation is described before its first change in each batch, so a batch can
+be read by itself.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,39 +10,33 @@ from dataclasses import dataclass
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - as classes are named.
 
-POSTGRES_EPOCH = 946_684_800.0
-"""2000-01-01T00:00Z, from which PostgreSQL counts its microseconds, in seconds since 1970."""
-
 
 class ProtocolError(ValueError):
     """Bytes that are no message of pgoutput's first version."""
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A row was inserted or updated. *unchanged* names columns too long to be repeated (TOAST)."""
+class RowUpserted:
+    """A row was inserted or updated, and has that revision since."""
 
-    columns: Mapping[str, str | None]
-    unchanged: frozenset[str]
-    committed_at: float
-    """The commit, by the database's clock, in seconds since 1970."""
+    id: str
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
-    """A row was deleted. Of its columns those of the replica identity are known."""
+class RowDeleted:
+    """A row was deleted."""
 
-    columns: Mapping[str, str | None]
+    id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Truncated:
-    """All rows are gone."""
+class TableTruncated:
+    """All rows were deleted."""
 
 
-Change = Written | Removed | Truncated
+RowChange = RowUpserted | RowDeleted | TableTruncated
 
-_begin = Struct("!QqI")
 _relation_id = Struct("!I")
 _column_count = Struct("!H")
 _length = Struct("!I")
@@ -49,10 +44,10 @@ _truncate = Struct("!IB")
 # Flags, the type's id and its modifier, after a column's name.
 _COLUMN_TAIL_BYTES = 8
 _TEXT, _NULL, _UNCHANGED = b"tnu"
-_NONE_UNCHANGED: frozenset[str] = frozenset()
+_WANTED = frozenset({"id", "revision"})
 
 
-def changes(messages: Iterable[bytes], schema: str, table: str) -> Iterator[Change]:
+def decode_changes(messages: Iterable[bytes], schema: str, table: str) -> Iterator[RowChange]:
     """The changes of one table among a batch of messages, in their order.
 
     Raises:
@@ -71,31 +66,28 @@ def changes(messages: Iterable[bytes], schema: str, table: str) -> Iterator[Chan
 
 
 class _Batch:
-    """What is known while a batch is read: its relations, and the transaction that it is in."""
+    """The relations that were described so far."""
 
     def __init__(self, wanted: tuple[str, str]) -> None:
         self._wanted = wanted
-        # Of the relation that is wanted its columns, of the others nothing.
+        # Of the wanted relation its columns, of the others None.
         self._relations: dict[int, list[str] | None] = {}
-        self._committed_at = 0.0
 
-    def read(self, message: bytes) -> Change | None:
-        """What a message says of the wanted relation, if anything."""
+    def read(self, message: bytes) -> RowChange | None:
+        """The change that a message describes, if it is one of the wanted relation."""
         match message[:1]:
-            case b"B":
-                self._committed_at = _begin.unpack_from(message, 1)[1] / 1e6 + POSTGRES_EPOCH
             case b"R":
                 self._describe(message)
             case b"I" | b"U" | b"D" as kind:
                 columns = self._relations[_relation_id.unpack_from(message, 1)[0]]
                 if columns is not None:
-                    return self._changed(kind, message, columns)
+                    return _row_change(kind, message, columns)
             case b"T":
                 count, _ = _truncate.unpack_from(message, 1)
                 ids = Struct(f"!{count}I").unpack_from(message, 6)
-                return Truncated() if any(self._relations[each] is not None for each in ids) else None
-            case b"C" | b"O" | b"Y" | b"M":
-                pass  # Commits, origins, types and other programs' messages change no row.
+                return TableTruncated() if any(self._relations[each] is not None for each in ids) else None
+            case b"B" | b"C" | b"O" | b"Y" | b"M":
+                pass  # Transactions, origins, types and other programs' messages change no row.
             case kind:
                 raise ProtocolError(f"there is no message of the kind {kind!r}")
         return None
@@ -116,27 +108,27 @@ class _Batch:
             at += _COLUMN_TAIL_BYTES
         self._relations[relation_id] = columns
 
-    def _changed(self, kind: bytes, message: bytes, columns: list[str]) -> Written | Removed:
-        at = 6
-        if kind == b"D":
-            return Removed(_tuple(message, at, columns)[0])
-        if message[5:6] in (b"K", b"O"):
-            # What the row was before, as far as that identifies it: passed over.
-            at = _tuple(message, at, columns)[2] + 1
-        if message[at - 1 : at] != b"N":
-            raise ProtocolError(f"a new row was expected at byte {at - 1}")
-        values, unchanged, _ = _tuple(message, at, columns)
-        return Written(values, unchanged, self._committed_at)
+
+def _row_change(kind: bytes, message: bytes, columns: list[str]) -> RowChange:
+    at = 6
+    if kind == b"D":
+        return RowDeleted(_wanted_columns(message, at, columns)[0]["id"])
+    if message[5:6] in (b"K", b"O"):
+        # The old row, as far as that identifies it, comes before the new one.
+        at = _wanted_columns(message, at, columns)[1] + 1
+    if message[at - 1 : at] != b"N":
+        raise ProtocolError(f"a new row was expected at byte {at - 1}")
+    values, _ = _wanted_columns(message, at, columns)
+    return RowUpserted(values["id"], int(values["revision"]))
 
 
-def _tuple(message: bytes, at: int, columns: list[str]) -> tuple[dict[str, str | None], frozenset[str], int]:
-    """The values of a row that begins at *at*, the columns that are unchanged, and where it ends."""
+def _wanted_columns(message: bytes, at: int, columns: list[str]) -> tuple[Mapping[str, str], int]:
+    """The values of `_WANTED` in a row that begins at *at*, and where the row ends."""
     (count,) = _column_count.unpack_from(message, at)
     if count != len(columns):
         raise ProtocolError(f"a row has {count} columns, and its table {len(columns)}")
     at += 2
-    values: dict[str, str | None] = {}
-    unchanged = _NONE_UNCHANGED
+    values: dict[str, str] = {}
     for name in columns:
         kind = message[at]
         at += 1
@@ -145,15 +137,12 @@ def _tuple(message: bytes, at: int, columns: list[str]) -> tuple[dict[str, str |
             at += 4
             if at + length > len(message):
                 raise ProtocolError(f"the column {name} ends beyond its message")
-            values[name] = message[at : at + length].decode()
+            if name in _WANTED:
+                values[name] = message[at : at + length].decode()
             at += length
-        elif kind == _NULL:
-            values[name] = None
-        elif kind == _UNCHANGED:
-            unchanged |= {name}
-        else:
+        elif kind not in (_NULL, _UNCHANGED):
             raise ProtocolError(f"there is no column value of the kind {kind}")
-    return values, unchanged, at
+    return values, at
 
 
 def _string(message: bytes, at: int) -> tuple[str, int]:

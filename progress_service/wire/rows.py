@@ -1,30 +1,40 @@
-"""What PostgreSQL says about rows becomes facts.
+"""Row decoding: records of `bulk_enrichment_jobs`, as asyncpg returns them, become events.
 
-Snapshot, notification and look-up all speak one shape of JSON, which the SQL function
-`bulk_enrichment_job_report` makes (schema.sql). A notification is an object with one of the keys of
-`Notification`. The write-ahead log has the columns of a row as texts.
+`COLUMNS` is what every query selects or returns; `decode_row` reads a record of it. JSON comes as text.
 """
 
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from sys import intern
-from typing import Annotated, TypeVar
-from uuid import UUID
+from typing import Any
 
 import msgspec
 
-from progress_service.core.events import JobDeleted, JobReported
-from progress_service.core.model import Instant, Job, Request, Status
-from progress_service.wire.progress import progress_of
+from progress_service.core.events import JobUpserted
+from progress_service.core.model import Instant, Job, Progress, Request, Status
 
 ERROR_CHARACTERS_MAX = 2_000
-"""As much of an error as people are told."""
+"""As much of an error as people are shown. The row keeps the rest."""
 
-T = TypeVar("T")
+COLUMNS = f"""
+    id::text, user_id::text, status, revision, progress, label, requested,
+    left(error, {ERROR_CHARACTERS_MAX}) AS error, created_at, started_at, updated_at, finished_at,
+    extract(epoch FROM statement_timestamp() - finished_at)::float8 AS finished_age_seconds
+"""
+"""The columns of a job, for SELECT and RETURNING, in the order of `decode_row`; others may follow."""
 
-# Without its offset a date is another moment on each machine.
-Date = Annotated[datetime, msgspec.Meta(tz=True)]
+COUNT_MAX = 2**53 - 1
+"""The largest whole number that a browser holds exactly (ECMAScript, Number.MAX_SAFE_INTEGER)."""
+
+NESTING_MAX = 32
+"""How deep the lists and objects of `progress` may be nested, so that any client can decode it."""
+
+COUNTS = ("total", "completed", "failed", "current_batch")
+_COUNTS_ALONE = frozenset(COUNTS)
+
+_decode_object = msgspec.json.Decoder(dict[str, object]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,201 +45,85 @@ class MalformedRow:
     reason: str
 
 
-class Notification(msgspec.Struct, frozen=True):
-    """One payload of the channel `bulk_enrichment_jobs`: exactly one of these is given."""
-
-    reported: list[msgspec.Raw] = []
-    deleted: list["DeletedRow"] = []
-    fetch: list[UUID] = []
-    resync: str = ""
-    marker: str = ""
-
-
-class DeletedRow(msgspec.Struct, frozen=True):
-    """What is still known of a deleted row."""
-
-    id: str
-    user_id: str | None
-    revision: int
-
-
-class Row(msgspec.Struct, frozen=True):
-    """One row, as `bulk_enrichment_job_report` gives it."""
-
-    id: str
-    user_id: str
-    status: Status
-    revision: int
-    created_at: Date
-    updated_at: Date
-    progress: dict[str, object]
-    label: str | None = None
-    requested: Request | None = None
-    error: str | None = None
-    started_at: Date | None = None
-    finished_at: Date | None = None
-    finished_seconds: float | None = None
+def decode_row(
+    record: Iterable[Any], at: Instant, hinted_at: Instant | None = None
+) -> JobUpserted | MalformedRow:
+    """The event for a record of `COLUMNS` that was read at *at*, or what is wrong with the row."""
+    job_id, user_id, status, revision, progress, label, requested, error, *dates = record
+    created_at, started_at, updated_at, finished_at, finished_age_seconds, *_ = dates
+    try:
+        if revision is None:
+            raise ValueError("its progress is too long as text, or a date is not in the years 1 to 9999")  # noqa: TRY301
+        if user_id is None:
+            raise ValueError("user_id is null")  # noqa: TRY301 - as every other reason.
+        job = Job(
+            # The map has these as keys too, and each read brings new copies.
+            id=intern(job_id),
+            user_id=intern(user_id),
+            status=Status(status),
+            revision=revision,
+            created_at=_utc(created_at, "created_at"),
+            updated_at=_utc(updated_at, "updated_at"),
+            progress=decode_progress(progress),
+            label=label,
+            requested=None if requested is None else Request(requested),
+            error=error,
+            started_at=None if started_at is None else _utc(started_at, "started_at"),
+            finished_at=None if finished_at is None else _utc(finished_at, "finished_at"),
+        )
+    except (ValueError, OverflowError, RecursionError) as reason:
+        return MalformedRow(job_id, str(reason))
+    return JobUpserted(job, at, finished_age_seconds, hinted_at)
 
 
-REPORTED_COLUMNS = frozenset(Row.__struct_fields__) - {"finished_seconds"}
-"""The columns that a report is made of."""
-
-
-class Owned(msgspec.Struct, frozen=True):
-    """Whose a row is: all that is read of one that is somebody else's business."""
-
-    id: str
-    user_id: str
-    revision: int
-
-
-class Identity(msgspec.Struct, frozen=True):
-    """As much of a malformed row as is needed to name it."""
-
-    id: str = "unknown"
-
-
-_notification = msgspec.json.Decoder(Notification)
-_row = msgspec.json.Decoder(Row)
-_owned = msgspec.json.Decoder(Owned)
-_identity = msgspec.json.Decoder(Identity)
-_logged_progress = msgspec.json.Decoder(dict[str, object])
-
-
-def notification(payload: str) -> Notification:
-    """Read a notification's payload.
+def decode_progress(text: str | None) -> Progress:
+    """The progress in the JSON *text* of the column `progress`.
 
     Raises:
-        ValueError: It is not one that our triggers send.
+        ValueError: It cannot be shown; the text says why.
     """
-    try:
-        return _notification.decode(payload)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    if text is None:
+        raise ValueError("progress is null")
+    written = _decode_object(text)
+    total, completed = _count(written, "total"), _count(written, "completed")
+    failed, current_batch = _count(written, "failed"), _count(written, "current_batch")
+    if 0 < total < completed + failed:
+        raise ValueError(f"completed {completed} and failed {failed} are more than the total {total}")
+    if _COUNTS_ALONE.issuperset(written):
+        return Progress(total, completed, failed, current_batch)
+    more = {key: value for key, value in written.items() if key not in COUNTS}
+    if not _is_within(more, NESTING_MAX):
+        raise ValueError(f"progress is nested more than {NESTING_MAX} deep")
+    return Progress(total, completed, failed, current_batch, more)
 
 
-def job_reported(row: bytes | str | msgspec.Raw, at: Instant) -> JobReported | MalformedRow:
-    """The fact that a row's JSON tells, or what is wrong with the row."""
-    try:
-        return _fact(_row.decode(row), at)
-    except (ValueError, OverflowError, RecursionError) as error:
-        return MalformedRow(_name(row), str(error))
-
-
-def owned(row: bytes | str | msgspec.Raw) -> Owned | None:
-    """Whose row it is; None for a row that does not say so."""
-    try:
-        return _owned.decode(row)
-    except (ValueError, RecursionError):
-        return None
-
-
-def job_written(
-    columns: Mapping[str, str | None], committed_at: float, at: Instant
-) -> JobReported | MalformedRow:
-    """The fact that a row of the write-ahead log tells, or what is wrong with the row.
-
-    Its columns are as PostgreSQL writes them where the time zone is UTC and the style of dates ISO. The age
-    of a finished job is that which it had at its commit, *committed_at*, in seconds since 1970.
-    """
-    try:
-        finished_at = _logged_date(columns, "finished_at")
-        error = columns["error"]
-        row = Row(
-            id=_logged(columns, "id"),
-            user_id=_logged(columns, "user_id"),
-            status=Status(_logged(columns, "status")),
-            revision=int(_logged(columns, "revision")),
-            created_at=_present(_logged_date(columns, "created_at"), "created_at"),
-            updated_at=_present(_logged_date(columns, "updated_at"), "updated_at"),
-            progress=_logged_progress.decode(_logged(columns, "progress")),
-            label=columns["label"],
-            requested=None if columns["requested"] is None else Request(columns["requested"]),
-            # As `bulk_enrichment_job_report` cuts it.
-            error=None if error is None else error[:ERROR_CHARACTERS_MAX],
-            started_at=_logged_date(columns, "started_at"),
-            finished_at=finished_at,
-            finished_seconds=None
-            if finished_at is None
-            else max(0.0, committed_at - finished_at.timestamp()),
-        )
-        return _fact(row, at)
-    except KeyError as error:
-        return MalformedRow(columns.get("id") or "unknown", f"the log does not say its {error}")
-    except (ValueError, OverflowError, RecursionError) as error:
-        return MalformedRow(columns.get("id") or "unknown", str(error))
-
-
-def is_id(text: str) -> bool:
-    """Whether PostgreSQL would take *text* for the id of a job."""
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
-
-
-def job_deleted(row: DeletedRow, at: Instant) -> JobDeleted:
-    """The fact that a row was deleted. A row that belonged to nobody was never shown to anybody."""
-    return JobDeleted(row.id, row.user_id or "", row.revision, at)
-
-
-def jobs_reported(
-    rows: Sequence[bytes | str | msgspec.Raw], at: Instant
-) -> tuple[list[JobReported], list[MalformedRow]]:
-    """The facts of many rows, and the rows that tell none."""
-    reports: list[JobReported] = []
-    malformed: list[MalformedRow] = []
-    for row in rows:
-        fact = job_reported(row, at)
-        if isinstance(fact, JobReported):
-            reports.append(fact)
-        else:
-            malformed.append(fact)
-    return reports, malformed
-
-
-def _logged(columns: Mapping[str, str | None], name: str) -> str:
-    return _present(columns[name], name)
-
-
-def _logged_date(columns: Mapping[str, str | None], name: str) -> datetime | None:
-    value = columns[name]
-    return None if value is None else datetime.fromisoformat(value)
-
-
-def _present(value: T | None, name: str) -> T:
-    if value is None:
-        raise ValueError(f"{name} is null")
-    return value
-
-
-def _fact(row: Row, at: Instant) -> JobReported:
-    job = Job(
-        # A board has these as keys, too, and every report brings its own: one copy of each is enough.
-        id=intern(row.id),
-        user_id=intern(row.user_id),
-        status=row.status,
-        revision=row.revision,
-        created_at=_in_utc(row.created_at),
-        updated_at=_in_utc(row.updated_at),
-        progress=progress_of(row.progress),
-        label=row.label,
-        requested=row.requested,
-        error=row.error,
-        started_at=row.started_at and _in_utc(row.started_at),
-        finished_at=row.finished_at and _in_utc(row.finished_at),
-    )
-    return JobReported(job, at, row.finished_seconds)
-
-
-def _in_utc(date: datetime) -> datetime:
-    """The same moment. Most come in UTC, and a copy costs time and memory."""
+def _utc(date: datetime | None, column: str) -> datetime:
+    if date is None:
+        raise ValueError(f"{column} is null")
+    if date.tzinfo is None:  # So asyncpg returns `infinity`.
+        raise ValueError(f"{column} is infinite")
     return date if date.tzinfo is UTC else date.astimezone(UTC)
 
 
-def _name(row: bytes | str | msgspec.Raw) -> str:
-    try:
-        return _identity.decode(row).id
-    except (ValueError, RecursionError):
-        return "unknown"
+def _count(written: dict[str, object], key: str) -> int:
+    """A count; 0 when it is left out. A whole number may be written as 3.0 too."""
+    value = written.get(key, 0)
+    if type(value) is int and 0 <= value <= COUNT_MAX:
+        return value
+    if value is None and key == "current_batch":
+        return 0  # As older programs write it before the first batch.
+    if isinstance(value, float) and value.is_integer() and 0 <= value <= COUNT_MAX:
+        return int(value)
+    # The reason goes into a log, so the quoted value is cut short.
+    raise ValueError(f"progress.{key} is {reprlib.repr(value)}, not a whole number from 0 to {COUNT_MAX}")
+
+
+def _is_within(value: object, depth: int) -> bool:
+    """Whether the lists and objects of *value* are nested at most *depth* deep."""
+    match value:
+        case dict():
+            return depth > 0 and all(_is_within(part, depth - 1) for part in value.values())
+        case list():
+            return depth > 0 and all(_is_within(part, depth - 1) for part in value)
+        case _:
+            return True

@@ -8,11 +8,11 @@ from datetime import datetime
 
 import msgspec
 
-from progress_service.core.board import Departure
+from progress_service.core.aggregates import Totals
 from progress_service.core.estimate import UNKNOWN, Estimate
 from progress_service.core.events import FeedState
 from progress_service.core.model import Job, Progress, Request, Status
-from progress_service.core.totals import Totals
+from progress_service.core.reducer import RemovalReason
 
 
 class JobView(msgspec.Struct, frozen=True):
@@ -68,7 +68,7 @@ class RemovedView(msgspec.Struct, frozen=True):
     """A job that left, and why."""
 
     id: str
-    reason: Departure
+    reason: RemovalReason
 
 
 class FeedView(msgspec.Struct, frozen=True):

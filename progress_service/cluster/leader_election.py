@@ -1,4 +1,4 @@
-"""Which of several relays leads: the one that holds an advisory lock, for as long as it knows that it does.
+"""Leader election among relays: the holder of an advisory lock leads while it knows that it holds it.
 
 The lock belongs to a session (PostgreSQL manual, 13.3.5), so it is free once its holder is gone. A holder
 that is only frozen, or cut off, is gone as well: PostgreSQL ends a session that has been idle for a moment
@@ -14,20 +14,27 @@ term that was heard of.
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
 import anyio
 
+from progress_service.concurrency import run_until_first_ends
 from progress_service.core.model import Instant
 from progress_service.core.shard import ALL, Shard
-from progress_service.feeds.database import Outage, Pooling, cause, connected, pooling, retry_seconds
-from progress_service.feeds.ledger import Ledger
-from progress_service.feeds.reconcile import until_abreast
+from progress_service.feeds.postgres import (
+    CONNECTION_ERRORS,
+    PoolMode,
+    connect,
+    describe_error,
+    detect_pool_mode,
+    retry_seconds,
+)
 
 if TYPE_CHECKING:
-    from progress_service.feeds.database import Connection
+    from progress_service.feeds.postgres import Connection
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +43,13 @@ HELD_SECONDS = 0.9
 IDLE_SECONDS_MAX = 1.4
 TERM_STEP_MAX = 1_000
 REPLY_SECONDS_MAX = 1.0
+CATCH_UP_TIMEOUT_SECONDS = 30.0
 
 IDLE = f"SET idle_session_timeout = '{round(IDLE_SECONDS_MAX * 1000)}ms'"
 LOCK = "SELECT pg_try_advisory_lock(hashtextextended($1, 'bulk_enrichment_jobs'::regclass::oid::bigint))"
 NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+
+CatchUp = Callable[["Connection"], Awaitable[None]]
 
 
 class Leadership:
@@ -48,7 +58,7 @@ class Leadership:
     Args:
         dsn: Of the primary, and not through a pooler in transaction mode, where no session is ours.
         clock: The monotonic clock.
-        ledger: What this process's feed has told. It leads once that is all that others can have told before.
+        catch_up: Reads all rows that differ from the map of this process.
         is_fit: Whether this process could lead now. One that cannot lets go of the lock.
         begin: Called when a term begins, at once and without suspending.
         shard: The users whom it is about; each shard has a leader of its own.
@@ -59,7 +69,7 @@ class Leadership:
         dsn: str,
         *,
         clock: Callable[[], Instant],
-        ledger: Ledger,
+        catch_up: CatchUp,
         is_fit: Callable[[], bool],
         begin: Callable[[], None],
         shard: Shard = ALL,
@@ -67,7 +77,7 @@ class Leadership:
         self._lock = "relay" if shard.is_all else f"relay {shard}"
         self._dsn = dsn
         self._clock = clock
-        self._ledger = ledger
+        self._catch_up = catch_up
         self._is_fit = is_fit
         self._begin = begin
         self._held_until: float = -inf
@@ -102,14 +112,14 @@ class Leadership:
         while True:
             term = self.term
             try:
-                if await pooling(self._dsn) is Pooling.BY_TRANSACTION:
+                if await detect_pool_mode(self._dsn) is PoolMode.TRANSACTION:
                     logger.error("a relay cannot lead through a pooler in transaction mode: go around it")
                 else:
-                    async with connected(self._dsn, "progress_service relay") as connection:
+                    async with connect(self._dsn, "progress_service relay") as connection:
                         await self._contend(connection)
-            except Outage as error:
+            except CONNECTION_ERRORS as error:
                 failures = 0 if self.term != term else failures + 1
-                logger.warning("no way to the relays' lock: %s", cause(error))
+                logger.warning("no way to the relays' lock: %s", describe_error(error))
             finally:
                 if self.is_held:
                     logger.warning("this relay leads no longer")
@@ -124,8 +134,11 @@ class Leadership:
         while not (self._is_fit() and await connection.fetchval(LOCK, self._lock, timeout=REPLY_SECONDS_MAX)):
             await connection.fetchval("SELECT 1", timeout=REPLY_SECONDS_MAX)
             await anyio.sleep(LOOK_SECONDS)
-        # The leader before may have heard sooner than we did: no bar is to step back when it is succeeded.
-        await until_abreast(connection, self._ledger)
+        # The leader before may have read newer rows: no bar is to step back when it is succeeded.
+        # However long that takes, the session that holds the lock must not be idle meanwhile.
+        with anyio.fail_after(CATCH_UP_TIMEOUT_SECONDS):
+            async with connect(self._dsn, "progress_service relay catch-up") as other:
+                await run_until_first_ends(partial(self._catch_up, other), partial(_keep_alive, connection))
         while True:
             asked_at = self._clock()
             now = await connection.fetchval(NOW, timeout=REPLY_SECONDS_MAX)
@@ -148,3 +161,10 @@ class Leadership:
         """A term above all that were heard of; by chance, lest two that both lead take the same."""
         step = random.randint(1, TERM_STEP_MAX)  # noqa: S311 - guards nothing.
         return max(self.term, self._highest_heard) + step
+
+
+async def _keep_alive(connection: "Connection") -> None:
+    """Send something again and again, so that PostgreSQL does not end the session."""
+    while True:
+        await connection.fetchval("SELECT 1", timeout=REPLY_SECONDS_MAX)
+        await anyio.sleep(LOOK_SECONDS)
