@@ -8,13 +8,14 @@ if TYPE_CHECKING:
 # Each part without numbers that PostgreSQL gives out, and without the order in which columns were added.
 PARTS = {
     "tables": """
-        SELECT relname, relkind, relrowsecurity, relforcerowsecurity, relreplident, reloptions, relacl::text,
+        SELECT relname, relkind, relrowsecurity, relforcerowsecurity, relreplident, reloptions,
+            coalesce(relacl, acldefault('r', relowner))::text,
             obj_description(oid)
         FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'p', 'S')
     """,
     "columns": """
         SELECT attrelid::regclass::text, attname, format_type(atttypid, atttypmod), attnotnull,
-            pg_get_expr(adbin, adrelid), col_description(attrelid, attnum)
+            pg_get_expr(adbin, adrelid), col_description(attrelid, attnum), attacl::text
         FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
         LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
         WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND attnum > 0 AND NOT attisdropped

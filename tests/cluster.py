@@ -98,8 +98,8 @@ async def edge(dsn: str, nats: str, **flags: Any) -> AsyncIterator[Running]:
 
 def followed(service: Running) -> int:
     """How many users an edge follows."""
-    assert isinstance(service.service.feed, Edge)
-    return service.service.feed.users
+    assert isinstance(service.service.source, Edge)
+    return service.service.source.users
 
 
 @dataclass

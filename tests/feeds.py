@@ -1,19 +1,18 @@
-"""Feeds on a real PostgreSQL: who listens to them, what is written for them, and lines that fail them."""
+"""Feeds on a real PostgreSQL: a sink with a reducer, rows to follow, and connections that fail."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import anyio
 
-from progress_service.core.board import Board
-from progress_service.core.events import Fact, FeedState, FeedTurned, JobReported
-from progress_service.core.model import Job
+from progress_service.core.events import Event, FeedState, FeedStateChanged, JobUpserted
+from progress_service.core.model import Job, Revision
+from progress_service.core.reducer import ActiveJobs
 from progress_service.core.shard import ALL, Shard
-from progress_service.feeds.auto import AutoFeed, chosen_feed
-from progress_service.feeds.following import FollowingFeed
+from progress_service.feeds.feed import Feed, create_feed
 from progress_service.parts import monotonic_clock
 from tests.calls import Calls
 from tests.postgres import connected, database_of, socket_of
@@ -26,48 +25,57 @@ LINGER_SECONDS = 5.0
 
 
 class Listener:
-    """A board that a feed fills, and what the feed has told."""
+    """A sink with a reducer, and every event that it was handed. Each hint is urgent."""
 
     def __init__(self) -> None:
-        self.board = Board(linger_seconds=LINGER_SECONDS)
-        self.told: list[Fact | FeedTurned] = []
+        self.jobs = ActiveJobs(linger_seconds=LINGER_SECONDS)
+        self.handled: list[Event | FeedStateChanged] = []
+        self.wait_seconds = WAIT_SECONDS_MAX
         self._news = anyio.Event()
 
-    def accept(self, told: Sequence[Fact | FeedTurned]) -> None:
-        """What a feed calls."""
-        for fact in told:
-            if not isinstance(fact, FeedTurned):
-                self.board.apply(fact)
-        self.told += told
+    def handle(self, batch: Sequence[Event | FeedStateChanged]) -> None:
+        """Take a batch, as the publisher does."""
+        for event in batch:
+            if not isinstance(event, FeedStateChanged):
+                self.jobs.apply(event)
+        self.handled += batch
         self._news.set()
 
+    def revision(self, job_id: str) -> Revision | None:
+        """The revision of a job in the map."""
+        job = self.jobs.job(job_id)
+        return None if job is None else job.revision
+
+    def job_ids(self) -> Collection[str]:
+        """The ids of all jobs in the map."""
+        return self.jobs.ids
+
+    def is_urgent(self, _: str) -> bool:
+        """Read every hint at once."""
+        return True
+
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for the feed to have told enough."""
-        with anyio.fail_after(WAIT_SECONDS_MAX):
+        """Wait until the condition holds after an event."""
+        with anyio.fail_after(self.wait_seconds):
             while not condition():
                 self._news = anyio.Event()
                 await self._news.wait()
 
-    async def until_more(self) -> None:
-        """Wait for the feed to tell anything more."""
-        told = len(self.told)
-        await self.until(lambda: len(self.told) > told)
-
     async def job(self, job_id: UUID, **expected: object) -> Job:
-        """Wait until the board has the job, with these attributes."""
+        """Wait until the map has the job, with these attributes."""
 
         def found() -> bool:
-            job = self.board.job(str(job_id))
+            job = self.jobs.job(str(job_id))
             return job is not None and all(getattr(job, name) == value for name, value in expected.items())
 
         await self.until(found)
-        job = self.board.job(str(job_id))
+        job = self.jobs.job(str(job_id))
         assert job is not None
         return job
 
     async def gone(self, job_id: UUID) -> None:
-        """Wait until the board has the job no more."""
-        await self.until(lambda: self.board.job(str(job_id)) is None)
+        """Wait until the map has the job no more."""
+        await self.until(lambda: self.jobs.job(str(job_id)) is None)
 
     async def turned(self, times: int = 1) -> None:
         """Wait until the feed has become useful that many times."""
@@ -82,29 +90,30 @@ class Listener:
 
         await self.until(is_so)
 
-    def turns(self) -> list[FeedTurned]:
-        """How the feed turned so far."""
-        return [fact for fact in self.told if isinstance(fact, FeedTurned)]
+    def turns(self) -> list[FeedStateChanged]:
+        """The states of the feed so far."""
+        return [event for event in self.handled if isinstance(event, FeedStateChanged)]
 
     def states(self) -> list[FeedState]:
-        """The states that it turned to."""
-        return [turned.state for turned in self.turns()]
+        """The same, without their details."""
+        return [turn.state for turn in self.turns()]
 
-    def reports_of(self, job_id: UUID) -> list[JobReported]:
-        """The reports of one job that came singly, and in no snapshot."""
-        return [fact for fact in self.told if isinstance(fact, JobReported) and fact.job.id == str(job_id)]
+    def reads_of(self, job_id: UUID) -> list[JobUpserted]:
+        """Every read of one job."""
+        return [each for each in self.handled if isinstance(each, JobUpserted) and each.job.id == str(job_id)]
 
 
 @asynccontextmanager
 async def following(
     dsn: str, kind: str = "notify", shard: Shard = ALL
-) -> AsyncIterator[tuple[Listener, "FollowingFeed | AutoFeed"]]:
-    """A feed of that kind, which is of use already."""
+) -> AsyncIterator[tuple[Listener, Feed]]:
+    """A feed of that kind, once it is live or degraded."""
     listener = Listener()
-    feed = chosen_feed(kind, dsn, clock=monotonic_clock, linger_seconds=LINGER_SECONDS, shard=shard)
-    assert isinstance(feed, FollowingFeed | AutoFeed)
+    feed = create_feed(
+        kind, dsn, listener, clock=monotonic_clock, finished_seconds=LINGER_SECONDS, shard=shard
+    )
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(feed.run, listener.accept)
+        tasks.start_soon(feed.run)
         await listener.turned()
         yield listener, feed
         tasks.cancel_scope.cancel()

@@ -84,4 +84,4 @@ class Database:
     async def pending(self, **values: Any) -> UUID:
         """A job that waits for its worker, as `POST /v1/jobs` makes it."""
         async with JobStore.open(self.dsn) as jobs:
-            return UUID(json.loads(await jobs.create(self.user_id, **values))["id"])
+            return UUID((await jobs.create(self.user_id, **values))["id"])

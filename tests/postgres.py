@@ -1,14 +1,13 @@
 """Databases of a test's own on the run's PostgreSQL."""
 
 import asyncio
-import json
 import re
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import anyio
 import anyio.lowlevel
@@ -19,7 +18,11 @@ from progress_service.jobs.schema import apply_schema, schema_text
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 
-CHANNEL = "bulk_enrichment_jobs"
+CHANNEL = "bulk_enrichment_jobs.public"
+CONSTRAINTS = """
+    SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
+    WHERE conrelid = 'bulk_enrichment_jobs'::regclass AND contype = 'c'
+"""
 
 
 def dsn_of(dsn: str, database: str) -> str:
@@ -76,66 +79,76 @@ async def connected(dsn: str) -> AsyncIterator["Connection"]:
         await connection.close()
 
 
-async def new_user(connection: "Connection") -> UUID:
-    """Add a person to the table `users`."""
-    user_id: UUID = await connection.fetchval("INSERT INTO users DEFAULT VALUES RETURNING id")
-    return user_id
+async def new_user(_connection: "Connection") -> UUID:
+    """Return the id of a new user. The tests' databases have no table of users."""
+    return uuid4()
+
+
+async def add_users(dsn: str, *user_ids: UUID) -> None:
+    """Create the application's table of users, with these, and let jobs refer to it."""
+    async with connected(dsn) as connection:
+        await connection.execute("CREATE TABLE users (id uuid PRIMARY KEY)")
+        await connection.executemany("INSERT INTO users VALUES ($1)", [(user_id,) for user_id in user_ids])
+    await apply_schema(dsn, schema_text())
 
 
 @asynccontextmanager
 async def before_the_rules(connection: "Connection") -> AsyncIterator[None]:
-    """What is written in here breaks whichever rule it likes, as rows of older tables may."""
-    rules = await connection.fetchval(
-        "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'every_rule_is_kept'"
-    )
-    await connection.execute("ALTER TABLE bulk_enrichment_jobs DROP CONSTRAINT every_rule_is_kept")
+    """Let a block write rows that break any rule, as older tables have them.
+
+    Neither constraints nor triggers work within; afterwards the constraints are NOT VALID.
+    """
+    rules = await connection.fetch(CONSTRAINTS)
+    for name, _ in rules:
+        await connection.execute(f"ALTER TABLE bulk_enrichment_jobs DROP CONSTRAINT {name}")
+    await connection.execute("ALTER TABLE bulk_enrichment_jobs DISABLE TRIGGER zz_bump_revision")
     yield
-    await connection.execute(
-        f"ALTER TABLE bulk_enrichment_jobs ADD CONSTRAINT every_rule_is_kept {rules} NOT VALID"
-    )
+    await connection.execute("ALTER TABLE bulk_enrichment_jobs ENABLE TRIGGER zz_bump_revision")
+    for name, definition in rules:
+        rule = f"{name} {definition.removesuffix(' NOT VALID')} NOT VALID"
+        await connection.execute(f"ALTER TABLE bulk_enrichment_jobs ADD CONSTRAINT {rule}")
 
 
 async def until_someone_waits_for_a_lock(connection: "Connection") -> None:
-    """PostgreSQL tells nobody of it, so look; each look is a round trip."""
+    """Wait until a session of this database waits for a lock. PostgreSQL has no event for it, so poll."""
     query = """
         SELECT count(*) FROM pg_stat_activity
         WHERE wait_event_type = 'Lock' AND datname = current_database()
     """
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         while not await connection.fetchval(query):
             await anyio.lowlevel.checkpoint()
 
 
 class Listener:
-    """Someone who listens on the channel of jobs. `listening` makes one."""
+    """A listener on a channel of hints. `listening` opens one."""
 
-    def __init__(self, connection: "Connection") -> None:
-        self._connection = connection
-        self._heard: asyncio.Queue[str] = asyncio.Queue()
+    def __init__(self, connection: "Connection", channel: str) -> None:
+        self.connection = connection
+        self._channel = channel
+        self._payloads: asyncio.Queue[str] = asyncio.Queue()
 
     async def listen(self) -> None:
-        """Hear all that is sent from now on."""
-        await self._connection.add_listener(CHANNEL, lambda *heard: self._heard.put_nowait(str(heard[-1])))
+        """Keep all payloads that are sent from now on."""
+        await self.connection.add_listener(
+            self._channel, lambda *args: self._payloads.put_nowait(str(args[-1]))
+        )
 
     async def payloads(self) -> list[str]:
-        """All that was sent since the last call. PostgreSQL delivers in order, so a marker shows the end."""
+        """Return all payloads since the last call. PostgreSQL keeps the order; a marker ends them."""
         marker = secrets.token_hex(8)
-        await self._connection.execute("SELECT pg_notify($1, $2)", CHANNEL, marker)
-        heard = []
-        while (payload := await self._heard.get()) != marker:
-            heard.append(payload)
-        return heard
-
-    async def notifications(self) -> list[Any]:
-        """As `payloads`, decoded."""
-        return [json.loads(payload) for payload in await self.payloads()]
+        await self.connection.execute("SELECT pg_notify($1, $2)", self._channel, marker)
+        payloads = []
+        while (payload := await self._payloads.get()) != marker:
+            payloads.append(payload)
+        return payloads
 
 
 @asynccontextmanager
-async def listening(dsn: str) -> AsyncIterator[Listener]:
+async def listening(dsn: str, channel: str = CHANNEL) -> AsyncIterator[Listener]:
     """Listen on a connection of its own."""
     async with connected(dsn) as connection:
-        listener = Listener(connection)
+        listener = Listener(connection, channel)
         await listener.listen()
         yield listener
 

@@ -15,7 +15,8 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
-from tests.postgres import connected, new_user
+from progress_service.feeds.notify import PROBE
+from tests.postgres import CHANNEL, connected, new_user
 
 if TYPE_CHECKING:
     import asyncpg
@@ -27,33 +28,46 @@ SAMPLE = EXAMPLES / "contacts.csv"
 
 
 class Stage:
-    """A folder to work in, a database with a user, and an ear for what is told about jobs."""
+    """A folder to work in, a database with a user, and the rows that hints name."""
 
     def __init__(
-        self, dsn: str, folder: Path, connection: "asyncpg.Connection[asyncpg.Record]", user: UUID
+        self,
+        dsn: str,
+        folder: Path,
+        connection: "asyncpg.Connection[asyncpg.Record]",
+        reading: "asyncpg.Connection[asyncpg.Record]",
+        user: UUID,
     ) -> None:
         self.dsn = dsn
         self.folder = folder
         self.connection = connection
         self.user_id = user
         self.output = folder / "enriched.csv"
-        self._send, self._heard = anyio.create_memory_object_stream[dict[str, Any]](10_000)
+        self._reading = reading
+        self._send, self._hints = anyio.create_memory_object_stream[str](10_000)
 
-    def hear(self, *notification: object) -> None:
-        """What asyncpg calls with each notification."""
-        for report in json.loads(str(notification[-1])).get("reported", ()):
-            self._send.send_nowait(report)
+    def on_hint(self, *notification: object) -> None:
+        """Keep the hint of a notification, as asyncpg passes it; a service also sends probes."""
+        payload = str(notification[-1])
+        if not payload.startswith(PROBE):
+            self._send.send_nowait(payload)
 
     async def until(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The next report of a job for which *condition* is true."""
+        """Return the next row of a job for which *condition* is true; hints say which rows to read."""
         with anyio.fail_after(30):
-            async for report in self._heard:
-                if condition(report):
-                    return report
+            async for job_id in self._hints:
+                row = await self._reading.fetchrow(
+                    "SELECT * FROM bulk_enrichment_jobs WHERE id = $1", UUID(job_id)
+                )
+                if row is None:
+                    continue
+                job = {**row, "id": job_id, "progress": json.loads(row["progress"])}
+                if condition(job):
+                    return job
         raise AssertionError("the stream ended")
 
     async def until_beat(self) -> None:
-        """Wait for the next sign of life of the one worker. Nobody is told of it, so look."""
+        """Wait for the next heartbeat of the one worker. It sends no hint, so poll."""
         query = "SELECT heartbeat_at FROM bulk_enrichment_jobs"
         before = await self.connection.fetchval(query)
         with anyio.fail_after(30):
@@ -61,9 +75,9 @@ class Stage:
                 await anyio.lowlevel.checkpoint()
 
     def close(self) -> None:
-        """Hear no more."""
+        """Keep no more hints."""
         self._send.close()
-        self._heard.close()
+        self._hints.close()
 
     def file(self, content: str | bytes, name: str = "contacts.csv") -> Path:
         """A file to enrich."""
@@ -117,9 +131,9 @@ class Stage:
 @asynccontextmanager
 async def staged(dsn: str, folder: Path) -> AsyncIterator[Stage]:
     """What a test of the worker needs."""
-    async with connected(dsn) as connection:
-        stage = Stage(dsn, folder, connection, await new_user(connection))
-        await connection.add_listener("bulk_enrichment_jobs", stage.hear)
+    async with connected(dsn) as connection, connected(dsn) as reading:
+        stage = Stage(dsn, folder, connection, reading, await new_user(connection))
+        await connection.add_listener(CHANNEL, stage.on_hint)
         yield stage
-        await connection.remove_listener("bulk_enrichment_jobs", stage.hear)
+        await connection.remove_listener(CHANNEL, stage.on_hint)
         stage.close()

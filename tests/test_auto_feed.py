@@ -1,4 +1,4 @@
-"""The feed that takes what the database offers: which, when it falls back, and that it climbs again."""
+"""The choice of a source: preferred, fallback, and the way back."""
 
 import logging
 from typing import TYPE_CHECKING
@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from progress_service.core.events import FeedState
-from progress_service.feeds import auto, poll, slot
+from progress_service.feeds import feed as feeds
+from progress_service.feeds import poll, replication_slot
 from progress_service.jobs.schema import apply_schema, schema_text
 from tests.feeds import following, inserted
 from tests.pooler import pooled
@@ -22,8 +23,8 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits a minute for a test."""
-    monkeypatch.setattr(auto, "CLIMB_SECONDS", 0.2)
+    """Poll and probe without pauses."""
+    monkeypatch.setattr(feeds, "UPGRADE_PROBE_SECONDS", 0.2)
     monkeypatch.setattr(poll, "POLL_SECONDS", 0.05)
 
 
@@ -34,7 +35,7 @@ async def write_much(connection: "Connection") -> None:
 
 
 async def test_a_table_that_tells_is_listened_to(dsn: str) -> None:
-    """It is the soonest, and the same everywhere: what an operator who has set nothing should get."""
+    """The default source is notify."""
     async with following(dsn, "auto") as (listener, _):
         assert [turned.kind for turned in listener.turns()] == ["notify"]
 
@@ -42,7 +43,7 @@ async def test_a_table_that_tells_is_listened_to(dsn: str) -> None:
 async def test_where_the_triggers_are_left_out_the_log_is_read(
     dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A feed that listened to a silent table would show nothing for ever, and look well."""
+    """`--feed wal` makes a listening feed follow the log at once, and `--feed notify` brings it back."""
     caplog.set_level(logging.INFO)
     async with following(dsn, "auto") as (listener, feed), connected(dsn) as connection:
         user_id = await new_user(connection)
@@ -50,26 +51,26 @@ async def test_where_the_triggers_are_left_out_the_log_is_read(
         await listener.live_by("wal")
         assert FeedState.LOST not in listener.states()
         await listener.job(await inserted(connection, user_id))
-        assert "notify cannot be the feed: the triggers" in caplog.text
+        assert "notify can no longer be the source of hints: the triggers" in caplog.text
         assert "changes are followed by wal (live)" in caplog.text
 
         await apply_schema(dsn, schema_text("notify"))
         await listener.live_by("notify")
         await listener.job(await inserted(connection, user_id))
-        assert feed.ledger.healed == 0
+        assert feed.counters.repairs == 0
 
 
 async def test_a_transaction_that_stays_open_makes_the_log_dear(
     dsn: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each look would decode everything since its begin again, at the price of the whole server."""
-    monkeypatch.setattr(slot, "DISTANCE_BYTES_MAX", 2_000_000)
-    monkeypatch.setattr(slot, "MAKE_SECONDS_MAX", 0.5)
+    """A transaction that stays open moves the feed from wal to notify, and its end moves it back."""
+    monkeypatch.setattr(replication_slot, "RETAINED_BYTES_MAX", 2_000_000)
+    monkeypatch.setattr(replication_slot, "CREATE_TIMEOUT_SECONDS", 0.5)
     async with following(dsn, "wal") as (listener, feed), connected(dsn) as connection:
         assert [turned.kind for turned in listener.turns()] == ["wal"]
         user_id = await new_user(connection)
         async with connected(dsn) as idler:
-            await idler.execute("BEGIN; INSERT INTO users DEFAULT VALUES")
+            await idler.execute("BEGIN; SELECT pg_current_xact_id()")
             pid = idler.get_server_pid()
             await write_much(connection)
             await listener.live_by("notify")
@@ -82,11 +83,11 @@ async def test_a_transaction_that_stays_open_makes_the_log_dear(
             await idler.execute("ROLLBACK")
         await listener.live_by("wal")
         await listener.job(await inserted(connection, user_id))
-        assert feed.ledger.healed == 0
+        assert feed.counters.repairs == 0
 
 
 async def test_behind_a_pooler_the_table_is_looked_at(dsn: str, caplog: pytest.LogCaptureFixture) -> None:
-    """LISTEN would seem to work there, and stay behind in a session that somebody else gets."""
+    """Behind a pooler in transaction mode the feed polls, and leaves no LISTEN behind."""
     caplog.set_level(logging.INFO)
     async with pooled(dsn) as over_pooler, connected(dsn) as connection:
         user_id = await new_user(connection)
@@ -101,7 +102,7 @@ async def test_behind_a_pooler_the_table_is_looked_at(dsn: str, caplog: pytest.L
             await connection.execute("DELETE FROM bulk_enrichment_jobs WHERE id = $1", job_id)
             await listener.gone(job_id)
             assert {turned.kind for turned in listener.turns()} == {"poll"}
-        assert "a pooler in transaction mode is in between" in caplog.text
+        assert "LISTEN cannot work through a pooler in transaction mode" in caplog.text
         assert (
             await connection.fetchval(
                 "SELECT count(*) FROM pg_stat_activity "
@@ -115,7 +116,7 @@ async def test_behind_a_pooler_the_table_is_looked_at(dsn: str, caplog: pytest.L
     ("kind", "state"), [("auto", "live"), ("notify", "live"), ("wal", "live"), ("poll", "degraded")]
 )
 async def test_which_feed_it_is_can_be_asked_and_set(dsn: str, kind: str, state: str) -> None:
-    """An operator who wonders why bars move once a second should not have to read logs."""
+    """/readyz names the source and the state of the feed."""
     async with ready(dsn, feed=kind) as service:
         answer = await service.http.get("/readyz")
         assert answer.status_code == httpx.codes.OK

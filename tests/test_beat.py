@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from progress_service.alarm import Alarm
+from progress_service.concurrency import InterruptibleSleep
 from progress_service.core.model import Instant
 from progress_service.parts import monotonic_clock
 from progress_service.streams.beat import Beat
@@ -64,11 +64,11 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long a beat wanted to sleep, each time; it sleeps until it is nudged."""
     slept: list[float] = []
 
-    async def sleep(_: Alarm, seconds: float) -> None:
+    async def sleep(_: InterruptibleSleep, seconds: float) -> None:
         slept.append(seconds)
         await anyio.sleep_forever()
 
-    monkeypatch.setattr(Alarm, "sleep", sleep)
+    monkeypatch.setattr(InterruptibleSleep, "sleep", sleep)
     return slept
 
 

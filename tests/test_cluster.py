@@ -289,7 +289,7 @@ async def test_an_edge_that_alone_was_cut_off_makes_up_for_what_it_missed(
         edge(database.dsn, made.nats.address) as two,
         watching(two.http, database.user_id) as grace,
     ):
-        far = one.service.feed
+        far = one.service.source
         assert isinstance(far, Edge)
         assert far._line is not None  # noqa: SLF001 - a cable that is pulled.
         far._line.end("somebody pulled the cable")  # noqa: SLF001

@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from progress_service.jobs.store import JobStore
+from tests.postgres import add_users
 from tests.stage import SAMPLE, Stage, staged
 
 pytestmark = pytest.mark.anyio
@@ -227,7 +228,8 @@ async def test_a_database_that_is_away_is_one_sentence(stage: Stage) -> None:
 
 
 async def test_an_unknown_user_is_one_sentence(stage: Stage) -> None:
-    """A mistyped id must not look like a broken database."""
+    """A user who is not in the application's table is refused in one sentence."""
+    await add_users(stage.dsn, stage.user_id)
     source = stage.file(HEADER + SOUND)
     done = await stage.run(source, "--output", stage.output, "--user-id", uuid4())
     assert "the job's user does not exist" in refused(done)
@@ -237,7 +239,7 @@ async def test_an_unknown_user_is_one_sentence(stage: Stage) -> None:
 async def pending(stage: Stage) -> UUID:
     """A job that waits for its worker."""
     async with JobStore.open(stage.dsn) as jobs:
-        return UUID(json.loads(await jobs.create(stage.user_id, label="Spring leads"))["id"])
+        return UUID((await jobs.create(stage.user_id, label="Spring leads"))["id"])
 
 
 async def test_a_job_made_beforehand_is_taken_up(stage: Stage) -> None:

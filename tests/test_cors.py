@@ -13,9 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from progress_service.api.cors import Cors, Origins
 from progress_service.api.problems import Problem, exception_handlers
 from progress_service.api.stream import StreamRoute
-from progress_service.feeds.notify import NotifyFeed
 from progress_service.jobs.store import JobStore
-from progress_service.parts import monotonic_clock
 from progress_service.service import Service
 from progress_service.settings import Settings
 
@@ -146,9 +144,8 @@ def test_the_streams_route_keeps_the_servers_own_send(monkeypatch: pytest.Monkey
         raise AssertionError("nothing is sent")
 
     async def ask() -> None:
-        feed = NotifyFeed(NOWHERE, clock=monotonic_clock, linger_seconds=5)
         async with JobStore.open(NOWHERE) as store:
-            service = Service(Settings(_env_file=None, jwt_secret="x" * 32), feed, store)
+            service = Service(Settings(_env_file=None, jwt_secret="x" * 32), NOWHERE, store)
         await service.app(request_scope(path="/v1/stream", origin=LISTED), receive, send)
 
     monkeypatch.setattr(StreamRoute, "__call__", stream)

@@ -183,7 +183,11 @@ def test_what_is_copied_into_the_image_is_all_that_it_takes(tmp_path: Path) -> N
     (wheel,) = tmp_path.glob("dist/*.whl")
     with zipfile.ZipFile(wheel) as packed:
         names = set(packed.namelist())
-    assert {"progress_service/schema.sql", "progress_service/client/small/element.js"} <= names
+    assert {
+        "progress_service/schema.sql",
+        "progress_service/upgrade.sql",
+        "progress_service/client/small/element.js",
+    } <= names
     assert "progress_service/api/metrics.py" in names
 
 

@@ -1,15 +1,15 @@
 """One exclusive job at a time, and one job for a request that is sent twice, however many come at once."""
 
-import json
 from typing import Any
 from uuid import UUID, uuid4
 
 import anyio
+import asyncpg
 import httpx
 import pytest
 
 from progress_service.jobs.store import ExclusiveJobRunning, JobStore
-from tests.postgres import connected, new_user
+from tests.postgres import add_users, connected, new_user
 from tests.running import bearer, ready
 
 pytestmark = pytest.mark.anyio
@@ -91,15 +91,15 @@ async def test_what_has_ended_in_between_is_not_in_the_way(dsn: str, monkeypatch
     """Between the refusal and the look at what refused, that job may end: then there is nothing to name."""
     async with JobStore.open(dsn) as jobs, connected(dsn) as worker:
         ada = await new_user(worker)
-        first = UUID(json.loads(await jobs.create(ada, exclusive=True))["id"])
+        first = UUID((await jobs.create(ada, exclusive=True))["id"])
         look = jobs._found_instead  # noqa: SLF001 -- The moment between two statements has no other handle.
 
-        async def look_after_its_end(*asked: Any) -> str | None:
+        async def look_after_its_end(*asked: Any) -> asyncpg.Record | None:
             await worker.execute("UPDATE bulk_enrichment_jobs SET status = 'completed' WHERE id = $1", first)
             return await look(*asked)
 
         monkeypatch.setattr(jobs, "_found_instead", look_after_its_end)
-        assert json.loads(await jobs.create(ada, exclusive=True))["id"] != str(first)
+        assert (await jobs.create(ada, exclusive=True))["id"] != str(first)
         monkeypatch.undo()
         with pytest.raises(ExclusiveJobRunning):
             await jobs.create(ada, exclusive=True)
@@ -166,6 +166,8 @@ async def test_two_keys_are_refused_and_the_longest_is_taken(dsn: str) -> None:
 
 
 async def test_a_user_who_is_not_there_gets_no_key_either(dsn: str) -> None:
-    """The rules of the table hold for a request with a key as for one without."""
+    """Where a table of users exists, an unknown user is refused with 403, with a key and without."""
+    await add_users(dsn)
     async with ready(dsn) as service:
+        assert (await created(service.http, uuid4(), {})).status_code == 403
         assert (await created(service.http, uuid4(), {}, key="k")).status_code == 403

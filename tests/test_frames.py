@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sse_starlette import ServerSentEvent
 
-from progress_service.core.board import Departure
+from progress_service.core.aggregates import Totals, recount
 from progress_service.core.estimate import Estimate
 from progress_service.core.events import FeedState
 from progress_service.core.model import Job, Progress, Request, Status
-from progress_service.core.totals import Totals, recount
+from progress_service.core.reducer import RemovalReason
 from progress_service.wire import frames
 from progress_service.wire.views import CompactView, SnapshotView, job_view, totals_view
 from tests.event_stream import Event, EventStreamReader, events_in
@@ -144,7 +144,7 @@ def test_a_flush_is_read_as_its_events(changed: list[Job], gone: list[str]) -> N
     frame = frames.flush(
         [
             *(frames.job_event(job_view(row)) for row in changed),
-            *(frames.removed_event(job_id, Departure.EVICTED) for job_id in gone),
+            *(frames.removed_event(job_id, RemovalReason.EVICTED) for job_id in gone),
             frames.totals_event(totals_view(totals), "e1-17"),
         ]
     )
@@ -192,7 +192,7 @@ def test_a_compact_event_is_read_as_it_was_written(row: Job | None, totals: Tota
 @pytest.mark.parametrize(
     ("frame", "event"),
     [
-        (frames.removed_event("a", Departure.DELETED), Event("removed", '{"id":"a","reason":"deleted"}')),
+        (frames.removed_event("a", RemovalReason.DELETED), Event("removed", '{"id":"a","reason":"deleted"}')),
         (
             frames.feed_event(FeedState.LOST, datetime(2024, 2, 29, 12, 0, 0, 250_000, UTC)),
             Event("feed", '{"state":"lost","since":"2024-02-29T12:00:00.250000Z"}'),
@@ -249,7 +249,7 @@ def test_an_estimate_is_told_in_numbers_that_people_can_read() -> None:
 def test_an_event_is_written_as_sse_starlette_would(text: str, event_id: str | None) -> None:
     """We write the fields ourselves, for speed: what the library splits and escapes cannot be in our JSON."""
     if event_id is None:
-        ours = frames.removed_event(text, Departure.DELETED)
+        ours = frames.removed_event(text, RemovalReason.DELETED)
         theirs = ServerSentEvent(frames.data_of(ours).decode(), event="removed", sep="\n")
     else:
         ours = frames.totals_event(totals_view(Totals()), event_id)

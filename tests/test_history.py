@@ -151,7 +151,7 @@ async def test_pages_of_one_status_skip_and_repeat_nothing(dsn: str) -> None:
 
 
 async def test_an_older_row_that_cannot_be_shown_hides_no_other(dsn: str) -> None:
-    """The upgrade keeps such rows; one of them must not cost a user all of their history."""
+    """Rows with wrong counts or dates are left out, and the pages have all others."""
     async with ready(dsn) as service, connected(dsn) as worker:
         ada = await new_user(worker)
         kept = [str(await new_job(worker, ada, created_at=NOON + timedelta(days=day))) for day in range(4)]

@@ -11,6 +11,20 @@ import pytest
 JOBS = ["jobs", "--jobs", "300", "--sizes", "20", "40", "--changes", "10", "--runs", "1"]
 WRITERS = ["writers", "--writers", "2", "--seconds", "1", "--runs", "1"]
 FEW = ["--users", "20", "--writers", "2", "--seconds", "3", "--runs", "1", "--peers", "ours-wal", "plain"]
+UNWATCHED = [
+    "unwatched",
+    "--users",
+    "100",
+    "--watched",
+    "20",
+    "--rate",
+    "100",
+    "--seconds",
+    "2",
+    "--runs",
+    "1",
+]
+FRONTIER = ["frontier", "--pauses", "0", "6", "--rates", "40", "--users", "20", "--writers", "2"]
 SOAK = ["soak", "--minutes", "0.05", "--users", "20", "--going", "3", "--at-work", "8", "--rate", "100"]
 STREAMS = ["streams", "--streams", "110", "120", "--runs", "1", "--peers", "plain"]
 CLUSTER = ["cluster", "--users", "20", "--rate", "40", "--seconds", "2", "--others", "0", "30"]
@@ -23,7 +37,7 @@ SLOW = ["slow", "--stalled", "20", "--readers", "3", "--frames", "20", "--runs",
     [
         (["estimate", "--runs", "1"], "rich: error on the worst kind"),
         (["advance", "--calls", "20000", "--runs", "1"], "most UPDATEs in any one second"),
-        (["board", "--jobs", "200", "--facts", "2000", "--runs", "1"], "apply, 200 jobs"),
+        (["reducer", "--jobs", "200", "--events", "2000", "--runs", "1"], "apply, 200 jobs"),
         (
             ["fanout", "--streams", "30", "--seconds", "0.1", "--runs", "1", "--peers", "plain"],
             "ours / plain: memory",
@@ -34,14 +48,16 @@ SLOW = ["slow", "--stalled", "20", "--readers", "3", "--frames", "20", "--runs",
         (JOBS, "a flush, 40 jobs / 20 jobs"),
         (WRITERS, "2 writers: wal / bare"),
         (["users", "--rate", "40", *FEW], "ours / plain: CPU"),
-        (["latency", "--rates", "40", *FEW], "ours-wal: 40/s, commit to frame, p99"),
         (STREAMS, "ours / plain: memory of a stream"),
         (["storm", "--streams", "40", "--runs", "1", "--peers"], "ours, 2 workers: cut off, until all"),
         (SOAK, "ours: descriptors lost"),
         (["renew", "--streams", "3", "--seconds", "3", "--token-seconds", "31"], "renewals of each"),
         ([*CLUSTER, "--changes", "60", "--runs", "1"], "edge / single node: CPU for each frame"),
-        (ROLLING, "ends that were not seen"),
-        (["chaos", "--faults", "11", "--browsers", "20"], "foreign rows"),
+        (["bulk", "--users", "30", "--rounds", "2", "--runs", "1", "--peers", "plain"], "ours / plain: CPU"),
+        (UNWATCHED, "ours: service CPU, B / A"),
+        (["update-cost", "--updates", "50", "--runs", "1"], "notify / row: CPU for one UPDATE"),
+        (FRONTIER, "ours, 6 ms / plain: 40/s, service CPU for each change"),
+        (["chaos", "--faults", "12", "--browsers", "20"], "foreign rows"),
         (["outages", "--faults", "9", "--browsers", "20"], "foreign rows"),
     ],
 )
@@ -100,15 +116,19 @@ def test_the_programs_are_listed() -> None:
     done = subprocess.run([sys.executable, "-m", "loadtest"], capture_output=True, text=True, check=True)
     for name in (
         "advance",
-        "board",
+        "bulk",
         "cluster",
         "fanout",
         "jobs",
+        "frontier",
         "latency",
+        "reducer",
         "rolling",
         "soak",
         "storm",
         "streams",
+        "unwatched",
+        "update-cost",
         "users",
     ):
         assert f"│{name} " in done.stdout

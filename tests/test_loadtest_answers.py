@@ -10,7 +10,8 @@ import pytest
 from loadtest import advance, jobs, ready, writers
 from loadtest.answers import WrongAnswerError
 from loadtest.reader import Reader
-from progress_service.core.board import Board
+from progress_service.core.reducer import ActiveJobs
+from progress_service.feeds.reader import Reader as RowReader
 from progress_service.jobs.counts import Counts
 from tests.sending import sending
 
@@ -81,8 +82,7 @@ def test_a_refused_stream_is_a_failure() -> None:
 
 def test_ready_tells_when_a_write_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that cannot fail shows nothing, however often it succeeds."""
-    # Neither of a snapshot nor of a notification; which of them has the write is chance.
-    monkeypatch.setattr("progress_service.wire.rows.jobs_reported", lambda *_: ([], []))
+    monkeypatch.setattr(RowReader, "_deliver", lambda *_: None)
     monkeypatch.setattr(ready, "SEEN_SECONDS_MAX", 0.3)
     assert ready.main(["--times", "1", "--at-once", "1"]) == 1
 
@@ -126,6 +126,6 @@ def test_jobs_tells_when_a_job_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
 def test_jobs_tells_when_a_change_is_not_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A flush of nothing costs nothing, on a board of any size."""
     monkeypatch.setattr(jobs, "_loading", lambda *_: ())
-    monkeypatch.setattr(Board, "_report", lambda *_: ())
+    monkeypatch.setattr(ActiveJobs, "_upsert", lambda *_: ())
     with pytest.raises(WrongAnswerError, match="10 of 10 changes were not told"):
         jobs.main(["--sizes", "20", "--changes", "10", "--runs", "1"])

@@ -74,10 +74,13 @@ async def test_frames_and_bytes_are_those_that_were_sent(database: Database) -> 
         flushes = text.count(b"event: totals")
         assert found("flushes_total") == flushes
         assert found("frames_total") == flushes + 1
-        # An insertion and three updates; what came within one interval became one frame.
-        assert found("facts_total", kind="report") == 4
-        assert found("changes_total") == found("changes_watched_total") == 4
-        assert found("jobs_on_board") == found("jobs_active") == 1
+        # An insertion and three updates; those that were hinted during one read became one event.
+        assert 1 <= found("changes_total") <= found("feed_events_total", kind="upsert") <= 4
+        assert found("changes_watched_total") == found("changes_total")
+        assert found("rows_read_total") == found("feed_events_total", kind="upsert")
+        assert found("reads_total") >= 1
+        assert found("feed_events_total", kind="delete") == 0
+        assert found("jobs_on_board") == 1
 
 
 async def test_the_time_to_a_push_is_measured_once_a_flush_from_both_ends(database: Database) -> None:
@@ -135,23 +138,28 @@ async def test_each_end_of_a_stream_has_its_reason(dsn: str) -> None:
         assert found("draining") == 1
 
 
-async def test_the_feed_is_told_with_its_kind_its_turns_and_each_snapshot(database: Database) -> None:
-    """An alert on a feed that is lost, or resyncs again and again, has nothing else to stand on."""
+async def test_the_feed_has_its_kind_its_states_and_its_resyncs(database: Database) -> None:
+    """Each connection is one resync, and a TRUNCATE is a comparison that repairs nothing."""
     async with ready(database.dsn) as service:
         found = await scrape(service.service)
         assert found("feed_state", state="live") == found("feed_kind", kind="notify") == 1
         assert found("feed_state", state="lost") == found("feed_kind", kind="wal") == 0
-        assert found("resyncs_total", cause="start") == 1
+        assert found("resyncs_total") == 1
+        assert found("hints_forged_total") == found("rows_malformed_total") == 0
         await database.connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE application_name = 'progress_service feed'"
         )
-        found = await scrape_when(service, lambda found: found("resyncs_total", cause="reconnect") == 1)
+        found = await scrape_when(service, lambda found: found("resyncs_total") == 2)
         found = await scrape_when(service, lambda found: found("feed_turns_total", state="live") == 2)
         assert found("feed_turns_total", state="lost") == 1
+        await new_job(database.connection, database.user_id)
+        await scrape_when(service, lambda found: found("jobs_on_board") == 1)
         await database.connection.execute("TRUNCATE bulk_enrichment_jobs")
-        await scrape_when(service, lambda found: found("resyncs_total", cause="truncate") == 1)
-        assert (await scrape(service.service))("changes_healed_total") == 0
+        found = await scrape_when(service, lambda found: found("jobs_on_board") == 0)
+        assert found("feed_events_total", kind="delete") == 1
+        assert found("changes_repaired_total") == 0
+        assert found("resyncs_total") == 2
 
 
 async def test_what_a_limit_refuses_is_counted_for_that_limit(dsn: str) -> None:

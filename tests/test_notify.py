@@ -1,167 +1,118 @@
-"""The default feed, on a real PostgreSQL: what is particular to LISTEN and NOTIFY."""
+"""The notify source, on a real PostgreSQL: what is particular to LISTEN and NOTIFY."""
 
 import logging
 from collections.abc import AsyncIterator
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import anyio
-import anyio.lowlevel
-import asyncpg
 import pytest
 
-from progress_service.core.events import FeedState, SnapshotTaken
+from progress_service.core.events import FeedState
 from progress_service.core.model import Status
-from progress_service.feeds import canary, notify, reconcile
-from progress_service.feeds.database import (
-    CHANNEL,
-    CONNECT_SECONDS_MAX,
-    LOOK_UP_SECONDS_MAX,
-    connected,
-    patience_seconds,
-)
-from progress_service.feeds.notify import NotifyFeed
+from progress_service.feeds import notify, poll, postgres, reader
+from progress_service.feeds.feed import create_feed
 from progress_service.parts import monotonic_clock
 from tests.feeds import Listener, following, inserted
+from tests.postgres import connected, new_user
+
+if TYPE_CHECKING:
+    from tests.postgres import Connection
 
 pytestmark = pytest.mark.anyio
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+NOWHERE = "postgresql://none@127.0.0.1:1/x"
 
 
 @pytest.fixture
-async def connection(dsn: str) -> AsyncIterator[Connection]:
+async def connection(dsn: str) -> AsyncIterator["Connection"]:
     """A worker's session."""
-    connection = await asyncpg.connect(dsn)
-    yield connection
-    await connection.close()
+    async with connected(dsn) as connection:
+        yield connection
 
 
 @pytest.fixture
-async def user_id(connection: Connection) -> UUID:
+async def user_id(connection: "Connection") -> UUID:
     """Somebody who has jobs."""
-    user_id: UUID = await connection.fetchval("INSERT INTO users DEFAULT VALUES RETURNING id")
-    return user_id
+    return await new_user(connection)
 
 
-async def test_every_write_after_live_is_told(dsn: str, connection: Connection, user_id: UUID) -> None:
-    """`live` is a promise: what is committed after it does not fall between snapshot and LISTEN."""
+def checked_from(monkeypatch: pytest.MonkeyPatch, other: str) -> None:
+    """Open the second connection, which sends the probes, to another database."""
+    usual = postgres.connect
+
+    def connect(dsn: str, name: str = "", **more: Any) -> Any:
+        return usual(other if name == "progress_service probe" else dsn, name, **more)
+
+    monkeypatch.setattr(poll, "connect", connect)
+
+
+async def test_every_row_committed_after_live_is_shown(
+    dsn: str, connection: "Connection", user_id: UUID
+) -> None:
+    """Twenty feeds in turn each show a row that is inserted the moment they are live."""
     for _ in range(20):
         async with following(dsn) as (listener, _):
             await listener.job(await inserted(connection, user_id))
 
 
-async def test_a_foreign_notification_is_not_believed(
-    dsn: str, connection: Connection, user_id: UUID
+async def test_more_hints_than_fit_become_a_comparison(
+    dsn: str, connection: "Connection", user_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Anyone with a connection may notify; nonsense must not end the feed."""
-    async with following(dsn) as (listener, _):
-        for payload in (
-            "",
-            "nonsense",
-            "[]",
-            '{"fetch": ["x"]}',
-            '{"reported": [1, {}]}',
-            '{"deleted": [{}]}',
-        ):
-            await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, payload)
-        await listener.job(await inserted(connection, user_id))
-        assert listener.states() == [FeedState.LIVE]
-
-
-async def test_it_waits_for_a_database_that_lacks_the_schema(
-    empty_dsn: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A service that starts before its database is set up says what is missing, and begins by itself."""
-    caplog.set_level(logging.WARNING)
-    listener = Listener()
-    feed = NotifyFeed(empty_dsn, clock=monotonic_clock, linger_seconds=5.0)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(feed.run, listener.accept)
-        await listener.until(lambda: FeedState.LOST in listener.states())
-        assert "progress-service schema --apply" in caplog.text
-        assert FeedState.LIVE not in listener.states()
-        tasks.cancel_scope.cancel()
-
-
-async def test_too_many_notifications_become_a_snapshot(
-    dsn: str, connection: Connection, user_id: UUID, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The intake is bounded; what it had to drop must come back by itself."""
-    monkeypatch.setattr(notify, "PAYLOADS_MAX", 3)
+    """Hints beyond the limit are dropped, and a comparison of all revisions finds their rows."""
+    monkeypatch.setattr(reader, "HINTS_MAX", 3)
+    monkeypatch.setattr(poll, "COMPARISON_SECONDS_MIN", 0.05)
     async with following(dsn) as (listener, feed):
         async with connection.transaction():
             job_ids = [await inserted(connection, user_id) for _ in range(50)]
         for job_id in job_ids:
             await listener.job(job_id)
-
-        # It may overflow again while it catches up, and has to begin anew.
-        assert feed.ledger.snapshots["overflow"] >= 1
-        assert sum(isinstance(fact, SnapshotTaken) for fact in listener.told) >= 2
         assert set(listener.states()) == {FeedState.LIVE}
+        assert feed.counters.repairs == 0
 
 
-async def test_a_session_that_hears_nothing_speaks_to_itself(
-    dsn: str, monkeypatch: pytest.MonkeyPatch
+async def test_a_session_that_misses_what_others_send_is_given_up(
+    dsn: str, empty_dsn: str, connection: "Connection", user_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A session whose LISTEN is gone looks healthy: it answers queries and stays silent for ever."""
-    monkeypatch.setattr(notify, "PULSE_SECONDS", 0.02)
-    monkeypatch.setattr(notify, "REPLY_SECONDS_MAX", 0.5)
-    monkeypatch.setattr(
-        canary, "connected", lambda _, name: connected("postgresql://nobody@127.0.0.1:1/x", name)
-    )
+    """A probe that does not come back ends the connection, as after a fail-over, within 5 s."""
+    checked_from(monkeypatch, empty_dsn)
     async with following(dsn) as (listener, _):
-        with monkeypatch.context() as unheard:
-            unheard.setattr(notify, "SEND", "SELECT $1::text, $2::text")
-            await listener.until(lambda: FeedState.LOST in listener.states())
-        await listener.turned(times=2)
-
-
-async def test_a_session_that_does_not_hear_others_is_given_up(
-    dsn: str, empty_dsn: str, connection: Connection, user_id: UUID, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After a failover the session may be held by a server that nobody writes to, and hear itself well."""
-    monkeypatch.setattr(canary, "connected", lambda _, name: connected(empty_dsn, name))
-    async with following(dsn) as (listener, _):
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await listener.until(lambda: FeedState.LOST in listener.states())
         monkeypatch.undo()
         await listener.turned(times=2)
         await listener.job(await inserted(connection, user_id))
+    assert poll.PROBE_SECONDS + notify.PROBE_TIMEOUT_SECONDS < 5
 
 
-async def test_a_canary_that_cannot_connect_proves_nothing(
+async def test_without_a_second_connection_the_feed_goes_on(
     dsn: str,
-    connection: Connection,
+    connection: "Connection",
     user_id: UUID,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A server that has no connection left for a check must not lose its feed for it."""
-    monkeypatch.setattr(notify, "PULSE_SECONDS", 0.05)
-    monkeypatch.setattr(
-        canary, "connected", lambda _, name: connected("postgresql://nobody@127.0.0.1:1/x", name)
-    )
-    async with following(dsn) as (listener, feed):
-        lived = feed.ledger.live_at
-        while (feed.ledger.live_at or 0.0) < (lived or 0.0) + 0.5:
-            await anyio.lowlevel.checkpoint()
-        await listener.job(await inserted(connection, user_id))
+    """A server without a free connection for probes keeps its feed, and the log has one line."""
+    monkeypatch.setattr(poll, "PROBE_SECONDS", 0.02)
+    checked_from(monkeypatch, NOWHERE)
+    async with following(dsn) as (listener, _):
+        for _ in range(20):
+            await listener.job(await inserted(connection, user_id))
         assert listener.states() == [FeedState.LIVE]
     assert caplog.text.count("no second connection") == 1
 
 
-async def test_what_the_feed_missed_is_healed_and_counted(
+async def test_what_the_source_missed_is_repaired_and_counted(
     dsn: str,
-    connection: Connection,
+    connection: "Connection",
     user_id: UUID,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The last net: whoever writes past the triggers is seen in the end, and somebody hears of it."""
-    monkeypatch.setattr(notify, "PULSE_SECONDS", 0.05)
-    monkeypatch.setattr(reconcile, "RECONCILE_SECONDS", 0.1)
-    monkeypatch.setattr(reconcile, "AGAIN_SECONDS", 0.2)
+    """Rows that are written past the triggers are found by reconciliation, and count as repairs."""
+    monkeypatch.setattr(poll, "PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(poll, "RECONCILE_SECONDS", 0.1)
+    monkeypatch.setattr(poll, "GRACE_SECONDS", 0.2)
     seen = await inserted(connection, user_id)
     gone = await inserted(connection, user_id)
     finished = await inserted(connection, user_id)
@@ -184,40 +135,39 @@ async def test_what_the_feed_missed_is_healed_and_counted(
         await listener.job(seen, label="silent")
         await listener.job(finished, status=Status.FAILED)
         await listener.gone(gone)
-        assert feed.ledger.healed == 4
-        assert "the feed had missed 4 job(s)" in caplog.text
+        await listener.until(lambda: feed.counters.repairs == 4)
+        assert "the change feed missed 4 job(s)" in caplog.text
 
 
-async def test_a_table_that_tells_nobody_is_not_listened_to(
-    dsn: str, connection: Connection, caplog: pytest.LogCaptureFixture
+async def test_a_table_without_its_triggers_is_not_listened_to(
+    dsn: str, connection: "Connection", caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A lost trigger would be a page that shows old figures for ever, and a service that says it is well."""
-    await connection.execute("ALTER TABLE bulk_enrichment_jobs DISABLE TRIGGER tell_of_deletes")
+    """A disabled trigger keeps the feed from going live, and the log names the remedy."""
+    caplog.set_level(logging.WARNING)
+    await connection.execute("ALTER TABLE bulk_enrichment_jobs DISABLE TRIGGER notify_delete")
     listener = Listener()
-    feed = NotifyFeed(dsn, clock=monotonic_clock, linger_seconds=5.0)
+    feed = create_feed("notify", dsn, listener, clock=monotonic_clock, finished_seconds=5.0)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(feed.run, listener.accept)
+        tasks.start_soon(feed.run)
         await listener.until(lambda: FeedState.LOST in listener.states())
-        assert "schema --apply --feed notify restores them" in caplog.text
-        await connection.execute("ALTER TABLE bulk_enrichment_jobs ENABLE TRIGGER tell_of_deletes")
+        assert "schema --apply --feed notify` restores them" in caplog.text
+        await connection.execute("ALTER TABLE bulk_enrichment_jobs ENABLE TRIGGER notify_delete")
         await listener.turned()
         tasks.cancel_scope.cancel()
 
 
-async def test_a_snapshot_that_is_not_answered_is_given_up_soon(
-    dsn: str, connection: Connection, user_id: UUID
+async def test_a_first_read_that_is_not_answered_is_given_up_soon(
+    dsn: str, connection: "Connection", user_id: UUID
 ) -> None:
-    """A line that goes deaf during the snapshot shows as any other; a slow table gets more time later."""
+    """A table that cannot be read for a while makes the feed lost, and shown once it can."""
     job_id = await inserted(connection, user_id)
     listener = Listener()
-    feed = NotifyFeed(dsn, clock=monotonic_clock, linger_seconds=5.0)
+    feed = create_feed("notify", dsn, listener, clock=monotonic_clock, finished_seconds=5.0)
     async with anyio.create_task_group() as tasks:
         async with connection.transaction():
             await connection.execute("LOCK TABLE bulk_enrichment_jobs IN ACCESS EXCLUSIVE MODE")
-            tasks.start_soon(feed.run, listener.accept)
-            began = monotonic_clock()
+            tasks.start_soon(feed.run)
             await listener.until(lambda: FeedState.LOST in listener.states())
-            assert monotonic_clock() - began < CONNECT_SECONDS_MAX + LOOK_UP_SECONDS_MAX
         await listener.job(job_id)
         tasks.cancel_scope.cancel()
-    assert [patience_seconds(failures) for failures in (0, 1, 20)] == [4.0, 8.0, 64.0]
+    assert postgres.QUERY_TIMEOUT_SECONDS < 5

@@ -23,7 +23,7 @@ from loadtest.peers.piped import piped
 from loadtest.process import cores
 from loadtest.reader import EVENT, OURS
 from loadtest.writers import BARE, ROW
-from progress_service.jobs.schema import apply_schema
+from tests.postgres import connected
 
 ADA, GRACE = (f"00000000-0000-4000-8000-00000000000{number}" for number in (1, 2))
 NEW_JOB = """
@@ -167,16 +167,21 @@ async def changed(dsn: str) -> tuple[str, str]:
     connection = await asyncpg.connect(dsn)
     ids = []
     for number, user_id in ((7, GRACE), (8, ADA)):
-        await connection.execute("INSERT INTO users (id) VALUES ($1)", user_id)
         ids.append(await connection.fetchval(NEW_JOB, user_id))
         await connection.execute(UPDATE, ids[-1], number)
     await connection.close()
     return str(ids[0]), str(ids[1])
 
 
+async def executed(dsn: str, statements: str) -> None:
+    """Run statements on a connection of their own."""
+    async with connected(dsn) as connection:
+        await connection.execute(statements)
+
+
 def test_the_plain_service_tells_each_user_of_their_own_rows(empty_dsn: str) -> None:
     """A peer that sends everybody everything, or nothing, is no comparison for a service that does not."""
-    anyio.run(apply_schema, empty_dsn, BARE + ROW)
+    anyio.run(executed, empty_dsn, BARE + ROW)
     with peer("plain").running(dsn=empty_dsn) as running, listening(running, ADA) as stream:
         hers_not, hers = anyio.run(changed, empty_dsn)
         told = until(stream, b'"completed":8').decode()
@@ -217,7 +222,7 @@ def test_the_bridge_posts_each_row_to_its_users_channel(empty_dsn: str) -> None:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    anyio.run(apply_schema, empty_dsn, BARE + ROW)
+    anyio.run(executed, empty_dsn, BARE + ROW)
     with Server(("127.0.0.1", 0), Taking) as server:
         told = bridged.told(
             server.server_address[1],

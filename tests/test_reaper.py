@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-WAIT_SECONDS_MAX = 20.0
+WAIT_SECONDS_MAX = 30.0
+FINISHED_AT = "SELECT finished_at FROM bulk_enrichment_jobs WHERE id = $1"
+COUNT_BATCHES = """
+    CREATE TABLE batches (n bigint);
+    CREATE FUNCTION count_batch() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN INSERT INTO batches SELECT count(*) FROM deleted HAVING count(*) > 0; RETURN NULL; END $$;
+    CREATE TRIGGER count_batch AFTER DELETE ON bulk_enrichment_jobs REFERENCING OLD TABLE AS deleted
+        FOR EACH STATEMENT EXECUTE FUNCTION count_batch();
+"""
 KEPT = {"pending_seconds_max": 0.0, "history_seconds": 0.0}
 HOLDERS = """
     SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted
@@ -97,9 +105,10 @@ async def until_ended(listener: "Listener", *job_ids: UUID) -> None:
     left = {str(job_id) for job_id in job_ids}
     with anyio.fail_after(WAIT_SECONDS_MAX):
         while left:
-            for told in await listener.notifications():
-                left -= {row["id"] for row in told.get("deleted", ())}
-                left -= {row["id"] for row in told.get("reported", ()) if row["finished_at"]}
+            for job_id in left.intersection(await listener.payloads()):
+                finished_at = await listener.connection.fetchrow(FINISHED_AT, UUID(job_id))
+                if finished_at is None or finished_at[0] is not None:
+                    left.remove(job_id)
 
 
 async def row_of(connection: "Connection", job_id: UUID) -> asyncpg.Record:
@@ -212,14 +221,12 @@ async def test_old_history_is_deleted_and_only_that(dsn: str, monkeypatch: pytes
                 job_id = await new_job(worker, ada, status)
                 await worker.execute(end, job_id, seconds)
                 jobs.append(job_id)
+        await worker.execute(COUNT_BATCHES)
         await listener.payloads()
         async with reaping(dsn, history_seconds=3600):
-            sizes, left = [], set(map(str, old))
-            while left:
-                for told in await listener.notifications():
-                    sizes.append(len(told["deleted"]))
-                    left -= {row["id"] for row in told["deleted"]}
-        assert sizes == [4, 4, 1]
+            await until_ended(listener, *old)
+        batches = await worker.fetchval("SELECT array_agg(n ORDER BY n) FROM batches")
+        assert batches == [1, 4, 4]
         rows = await worker.fetch("SELECT id FROM bulk_enrichment_jobs")
         assert {row["id"] for row in rows} == set(kept)
 

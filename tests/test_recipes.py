@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.onlooker import Database
+from tests.postgres import add_users
 from tests.recipes import Program, SlowFile, program
 
 pytestmark = pytest.mark.anyio
@@ -56,7 +57,8 @@ async def test_a_recipe_tells_how_it_is_run(database: Database, recipe: str) -> 
 
 @pytest.mark.parametrize("recipe", ["asyncio_worker.py", "process_pool.py"])
 async def test_what_stands_in_a_recipes_way_is_one_sentence(database: Database, recipe: str) -> None:
-    """The first try of many is without a database, or with somebody who is not in it."""
+    """An unknown user and a missing database are refused in one sentence each."""
+    await add_users(database.dsn, database.user_id)
     async with program(database, recipe, "x", "--user-id", UUID(int=0)) as refused:
         assert await refused.ended() == 1
     assert refused.said.startswith("the job's user does not exist")

@@ -134,7 +134,7 @@ async def test_without_the_database_a_relay_is_alive_and_not_ready(
     async with nats_server() as nats, watched(database.dsn, nats.address) as leader:
         await leader.until_ready(role="leading")
         async with locked_out(database, postgres_dsn):
-            assert "does not hear of changes" in await leader.until_not_ready(nats=True, feed="lost")
+            assert "does not receive changes" in await leader.until_not_ready(nats=True, feed="lost")
             assert (await leader.http.get("/healthz")).status_code == HTTPStatus.OK
             found = await leader.scraped(lambda found: found("relay_leading", shard="1/1") == 0)
             assert found("relay_standing_by", shard="1/1") == 0

@@ -19,7 +19,7 @@ from progress_service.jobs.reporter import Job
 from progress_service.jobs.scribe import LeaseLost, Pace
 from progress_service.wire.rows import ERROR_CHARACTERS_MAX
 from tests.onlooker import Database
-from tests.postgres import new_user
+from tests.postgres import add_users, new_user
 
 pytestmark = pytest.mark.anyio
 
@@ -204,7 +204,8 @@ async def test_a_job_of_another_user_is_not_taken_up(database: Database) -> None
 
 
 async def test_what_cannot_be_started_says_why(database: Database) -> None:
-    """The first thing that goes wrong for a newcomer is one of these."""
+    """An unknown user, a missing job and a database that is away each raise their own error."""
+    await add_users(database.dsn, database.user_id)
     with pytest.raises(UnknownUser, match="does not exist"):
         async with Job.start(database.dsn, user_id=uuid4()):
             pytest.fail("it was started")
@@ -470,9 +471,11 @@ async def test_what_was_asked_of_a_lost_worker_is_asked_of_the_next(
 async def test_what_was_asked_before_there_was_a_worker_is_heeded_at_its_first_step(
     database: Database,
 ) -> None:
-    """A quick worker would be done before its first write told it."""
+    """A job whose lost worker was asked to cancel is cancelled at the next worker's first step."""
     job_id = await database.pending()
-    await database.ask(job_id, "cancel")
+    await database.connection.execute(
+        "UPDATE bulk_enrichment_jobs SET requested = 'cancel', lease_token = gen_random_uuid()"
+    )
 
     async def work() -> None:
         async with Job.take_up(database.dsn, job_id) as job:

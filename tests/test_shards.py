@@ -10,7 +10,7 @@ import pytest
 
 from progress_service.cluster.edges import Edges
 from progress_service.core.shard import SHARDS_MAX, Shard, shard_number
-from progress_service.feeds import poll, reconcile
+from progress_service.feeds import poll
 from progress_service.settings import Settings, SettingsError
 from tests.cluster import edge, nats_server, relay, until
 from tests.feeds import following, inserted
@@ -24,13 +24,6 @@ pytestmark = pytest.mark.anyio
 def someone_of(shard: Shard) -> UUID:
     """A user whom that shard has."""
     return next(user_id for _ in range(10_000) if shard.has(str(user_id := uuid4())))
-
-
-async def new_user_of(database: Database, shard: Shard) -> UUID:
-    """A user whom that shard has, with a row."""
-    user_id = someone_of(shard)
-    await database.connection.execute("INSERT INTO users (id) VALUES ($1)", user_id)
-    return user_id
 
 
 @pytest.mark.parametrize("count", [2, 8, SHARDS_MAX])
@@ -47,10 +40,10 @@ async def test_each_job_is_told_by_the_feed_of_its_own_shard_alone(
     kind: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the snapshot, live, deleted and healed: else a user has two relays, or none."""
-    monkeypatch.setattr(reconcile, "RECONCILE_SECONDS", 0.02)
+    monkeypatch.setattr(poll, "RECONCILE_SECONDS", 0.02)
     monkeypatch.setattr(poll, "POLL_SECONDS", 0.05)
     connection, shards = database.connection, [Shard(number, 3) for number in (1, 2, 3)]
-    users = [await new_user_of(database, shard) for shard in shards]
+    users = [someone_of(shard) for shard in shards]
     before = [await inserted(connection, user, label="before") for user in users]
     async with AsyncExitStack() as stack:
         feeds = [await stack.enter_async_context(following(database.dsn, kind, shard)) for shard in shards]
@@ -59,7 +52,7 @@ async def test_each_job_is_told_by_the_feed_of_its_own_shard_alone(
         after = [await inserted(connection, user, label="after") for user in users]
         for (listener, _), old, longest, new in zip(feeds, before, long, after, strict=True):
             await listener.job(new, label="after")
-            assert {job.id for user in users for job in listener.board.view(str(user))} == {
+            assert {job.id for user in users for job in listener.jobs.view(str(user))} == {
                 str(old),
                 str(longest),
                 str(new),
@@ -70,8 +63,8 @@ async def test_each_job_is_told_by_the_feed_of_its_own_shard_alone(
         for (listener, feed), old, longest in zip(feeds, before, long, strict=True):
             await listener.gone(old)
             await listener.gone(longest)
-            assert len(feed.ledger.active) == 1
-            assert feed.ledger.healed == 0
+            assert len(listener.jobs) == 1
+            assert feed.counters.repairs == 0
 
 
 @pytest.mark.parametrize("kind", ["notify", "wal", "poll"])
@@ -80,7 +73,7 @@ async def test_a_job_that_changes_hands_leaves_one_shard_for_the_other_and_comes
 ) -> None:
     """Its old owner's page would show it for ever, since that relay hears of it no more."""
     one, two = Shard(1, 2), Shard(2, 2)
-    ada, grace = await new_user_of(database, one), await new_user_of(database, two)
+    ada, grace = someone_of(one), someone_of(two)
     job = await inserted(database.connection, ada)
     give = "UPDATE bulk_enrichment_jobs SET user_id = $2 WHERE id = $1"
     async with (
@@ -98,12 +91,12 @@ async def test_a_job_that_changes_hands_leaves_one_shard_for_the_other_and_comes
         await second.gone(job)
         await database.connection.execute("DELETE FROM bulk_enrichment_jobs WHERE id = $1", job)
         await first.gone(job)
-        assert feed.ledger.healed == 0
+        assert feed.counters.repairs == 0
 
 
 async def test_each_shard_has_a_relay_and_the_end_of_one_leaves_the_others_alone(database: Database) -> None:
     """What sharding is for: as many boards as need be, and none of them a single point of failure for all."""
-    ada, grace = [await new_user_of(database, Shard(number, 2)) for number in (1, 2)]
+    ada, grace = [someone_of(Shard(number, 2)) for number in (1, 2)]
     hers, other = [await inserted(database.connection, user) for user in (ada, grace)]
     async with (
         nats_server() as nats,
@@ -135,7 +128,7 @@ async def test_each_shard_has_a_relay_and_the_end_of_one_leaves_the_others_alone
         await finish(database, hers)
         async with relay(database.dsn, nats.address, PROGRESS_SHARD="1/2"):
             await ada_sees.until(lambda: "completed" in statuses(ada_sees))
-        edges = at.service.feed
+        edges = at.service.source
         assert isinstance(edges, Edges)
         assert edges.users == 2
 
@@ -165,7 +158,7 @@ async def test_more_shards_are_brought_in_beside_the_old_ones(database: Database
 
 async def test_two_relays_of_one_shard_have_one_leader(database: Database) -> None:
     """The lock is the shard's: a second relay of it waits, and takes over when the first is gone."""
-    user = await new_user_of(database, Shard(2, 2))
+    user = someone_of(Shard(2, 2))
     job = await inserted(database.connection, user)
     async with (
         nats_server() as nats,

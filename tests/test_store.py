@@ -1,6 +1,5 @@
-"""A person's rows, made and read on a real PostgreSQL with that person's rights and no others."""
+"""The store: rows of one user, created and read on a real PostgreSQL with that user's rights."""
 
-import json
 import socket
 from collections.abc import Awaitable, Callable
 from uuid import UUID, uuid4
@@ -8,83 +7,75 @@ from uuid import UUID, uuid4
 import anyio
 import pytest
 
-from progress_service.core.events import JobReported
+from progress_service.core.events import JobUpserted
 from progress_service.core.model import Instant, Request, Status
 from progress_service.jobs import pool as pools
 from progress_service.jobs import store
 from progress_service.jobs.pool import InvalidJob, StoreUnavailable, UnknownUser, acquired, opened_pool
 from progress_service.jobs.schema import apply_schema, schema_text
 from progress_service.jobs.store import JobStore
-from progress_service.wire import rows
+from progress_service.wire.rows import decode_row
 from tests.feeds import line_to
-from tests.postgres import connected, dsn_of, new_user, until_someone_waits_for_a_lock
+from tests.postgres import add_users, before_the_rules, connected, dsn_of, until_someone_waits_for_a_lock
 
 RENAME = "UPDATE bulk_enrichment_jobs SET label = $2 WHERE id = $1"
 
 pytestmark = pytest.mark.anyio
 
 
-async def user_of(dsn: str) -> UUID:
-    """A new user."""
-    async with connected(dsn) as connection:
-        return await new_user(connection)
-
-
-async def test_what_is_created_can_be_read_as_a_report(dsn: str) -> None:
-    """Both methods answer in the shape that snapshots and notifications have, so one reader serves all."""
-    user_id = await user_of(dsn)
+async def test_a_created_job_can_be_read(dsn: str) -> None:
+    """`create` and `get` return the same row, which decodes to the job that was asked for."""
+    user_id = uuid4()
     async with JobStore.open(dsn) as jobs:
         created = await jobs.create(user_id, label="Spring leads", total=200, exclusive=True)
-        fact = rows.job_reported(created, Instant(0))
-        assert isinstance(fact, JobReported)
-        assert (fact.job.user_id, fact.job.label, fact.job.status) == (
-            str(user_id),
-            "Spring leads",
-            Status.PENDING,
-        )
-        assert (fact.job.progress.total, fact.job.progress.completed) == (200, 0)
-        assert await jobs.get(user_id, UUID(fact.job.id)) == created
+        decoded = decode_row(tuple(created), Instant(0))
+        assert isinstance(decoded, JobUpserted)
+        job = decoded.job
+        assert (job.user_id, job.label, job.status) == (str(user_id), "Spring leads", Status.PENDING)
+        assert (job.progress.total, job.progress.completed) == (200, 0)
+        assert await jobs.get(user_id, UUID(job.id)) == created
     async with connected(dsn) as connection:
         assert await connection.fetchval("SELECT exclusive FROM bulk_enrichment_jobs")
 
 
 async def test_another_users_job_is_not_there(dsn: str) -> None:
-    """What a stranger is told must not even differ from what there is to tell about a job that never was."""
-    owner, stranger = await user_of(dsn), await user_of(dsn)
+    """The answer is the same for the job of another user as for one that does not exist."""
+    owner, stranger = uuid4(), uuid4()
     async with JobStore.open(dsn) as jobs:
-        job_id = UUID(json.loads(await jobs.create(owner))["id"])
+        job_id = UUID((await jobs.create(owner))["id"])
         assert await jobs.get(stranger, job_id) is None
         assert await jobs.get(owner, uuid4()) is None
 
 
 async def test_row_level_security_decides_and_not_our_code(dsn: str) -> None:
-    """Were the store to read as the owner, one mistake in a WHERE clause would show everybody everything."""
-    user_id = await user_of(dsn)
+    """Without the policy, the store neither reads nor creates a job."""
+    user_id = uuid4()
     async with JobStore.open(dsn) as jobs:
-        job_id = UUID(json.loads(await jobs.create(user_id))["id"])
+        job_id = UUID((await jobs.create(user_id))["id"])
         async with connected(dsn) as connection:
-            await connection.execute("DROP POLICY people_have_their_own_jobs ON bulk_enrichment_jobs")
+            await connection.execute("DROP POLICY owner_only ON bulk_enrichment_jobs")
         assert await jobs.get(user_id, job_id) is None
         with pytest.raises(StoreUnavailable, match="row-level security"):
             await jobs.create(user_id)
 
 
 async def test_an_identity_ends_with_its_transaction(dsn: str) -> None:
-    """A connection that stayed one person would show that person's jobs to whoever is served next."""
-    user_id = await user_of(dsn)
+    """After a method, and after one that fails, the connection is its own role again, without claims."""
+    user_id = uuid4()
     is_nobody = """
         SELECT current_user = session_user AND coalesce(current_setting('request.jwt.claims', true), '') = ''
     """
     async with opened_pool(dsn, connections_max=1) as pool:
         await JobStore(pool).create(user_id)
         with pytest.raises(InvalidJob):
-            await JobStore(pool).create(user_id, total=-1)
+            await JobStore(pool).create(user_id, label="x" * 201)
         async with acquired(pool) as connection:
             assert await connection.fetchval(is_nobody)
 
 
 async def test_a_user_who_does_not_exist_is_named_as_the_cause(dsn: str) -> None:
-    """A token can outlive its user; that is the caller's trouble and no failure of the database."""
+    """Where the application has a table of users, a job of an unknown user raises `UnknownUser`."""
+    await add_users(dsn)
     async with JobStore.open(dsn) as jobs:
         with pytest.raises(UnknownUser, match="does not exist"):
             await jobs.create(uuid4())
@@ -93,22 +84,38 @@ async def test_a_user_who_does_not_exist_is_named_as_the_cause(dsn: str) -> None
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"total": -1}, "progress total is a whole number"),
-        ({"total": 2**53}, "progress total is a whole number"),
+        ({"total": -1}, "total is -1, but must be a whole number"),
+        ({"total": 2**53}, "total is 9007199254740992, but must be"),
         ({"label": "x" * 201}, "label has at most 200 characters"),
         ({"label": "a\0b"}, "invalid byte sequence"),
     ],
 )
-async def test_a_refused_value_is_told_in_words(dsn: str, wrong: dict[str, int | str], words: str) -> None:
-    """The constraint's sentence is what a developer can act on; a stack of asyncpg is not."""
-    user_id = await user_of(dsn)
+async def test_a_wrong_value_is_refused_in_words(dsn: str, wrong: dict[str, int | str], words: str) -> None:
+    """Each wrong value raises `InvalidJob` with the rule in words."""
+    user_id = uuid4()
     async with JobStore.open(dsn) as jobs:
         with pytest.raises(InvalidJob, match=f"^{words}"):
             await jobs.create(user_id, **wrong)  # type: ignore[arg-type]
 
 
+async def test_a_date_that_python_cannot_hold_is_refused_in_words(dsn: str) -> None:
+    """An older row with such a date raises `InvalidJob`, and the history leaves the row out."""
+    user_id = uuid4()
+    async with JobStore.open(dsn) as jobs, connected(dsn) as connection:
+        ids = [UUID((await jobs.create(user_id))["id"]) for _ in range(2)]
+        await connection.execute("UPDATE bulk_enrichment_jobs SET status = 'failed'")
+        async with before_the_rules(connection):
+            await connection.execute(
+                "UPDATE bulk_enrichment_jobs SET created_at = '0100-01-01 BC' WHERE id = $1", ids[0]
+            )
+        with pytest.raises(InvalidJob, match="a date of the row is not from year 1 to 9999"):
+            await jobs.get(user_id, ids[0])
+        page = await jobs.history(user_id, limit=5)
+        assert [entry.row["id"] for entry in page.entries] == [str(ids[1])]
+
+
 async def test_a_store_opens_before_its_database_is_ready(empty_dsn: str) -> None:
-    """A service that starts before its database must come up, say what is wrong, and then just work."""
+    """Before the schema exists, methods raise `StoreUnavailable` with the remedy; afterwards they work."""
     async with JobStore.open(empty_dsn) as jobs:
         with pytest.raises(StoreUnavailable, match="progress-service schema --apply"):
             await jobs.get(uuid4(), uuid4())
@@ -129,7 +136,7 @@ async def test_a_store_opens_before_its_database_is_ready(empty_dsn: str) -> Non
 async def test_a_database_that_is_away_is_one_clear_error(
     postgres_dsn: str, broken: Callable[[str], str]
 ) -> None:
-    """Callers answer 503 to one exception; one that they do not know would be a 500 and a stack trace."""
+    """Every kind of outage raises `StoreUnavailable`, in one line and without the password."""
     async with JobStore.open(broken(postgres_dsn)) as jobs:
         calls: list[Callable[[], Awaitable[object]]] = [
             lambda: jobs.create(uuid4()),
@@ -143,7 +150,7 @@ async def test_a_database_that_is_away_is_one_clear_error(
 
 
 async def test_a_silent_host_does_not_hold_a_caller_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A firewall that drops packets looks like this; a request must end all the same."""
+    """A host that accepts and never answers raises `StoreUnavailable` in time."""
     monkeypatch.setattr(pools, "ACQUIRE_SECONDS_MAX", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         async with JobStore.open(f"postgresql://someone@127.0.0.1:{silent.getsockname()[1]}/x") as jobs:
@@ -154,20 +161,20 @@ async def test_a_silent_host_does_not_hold_a_caller_for_ever(monkeypatch: pytest
 async def test_a_line_that_falls_silent_keeps_no_row_locked(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PostgreSQL would wait for the rest of a command for hours, and the job's worker for PostgreSQL."""
+    """A command whose connection falls silent is ended by PostgreSQL, and the worker can write the row."""
     monkeypatch.setattr(store, "SILENT_SECONDS_MAX", 0.2)
-    user_id = await user_of(dsn)
+    user_id = uuid4()
     async with (
         line_to(dsn) as (line, over_line),
         JobStore.open(over_line) as jobs,
         connected(dsn) as worker,
         anyio.create_task_group() as tasks,
     ):
-        job_id = UUID(json.loads(await jobs.create(user_id))["id"])
+        job_id = UUID((await jobs.create(user_id))["id"])
         async with worker.transaction():
             await worker.execute(RENAME, job_id, "held")
             tasks.start_soon(jobs.command, user_id, job_id, Request.CANCEL)
             await until_someone_waits_for_a_lock(worker)
             line.fall_silent()
-        await worker.execute(RENAME, job_id, "mine again", timeout=5.0)
+        await worker.execute(RENAME, job_id, "mine again", timeout=30.0)
         tasks.cancel_scope.cancel()

@@ -113,8 +113,8 @@ def test_it_works_where_an_event_loop_runs_already(dsn: str) -> None:
     """A cell of a notebook is run by an event loop that waits for the cell."""
 
     async def cell() -> None:
-        with pytest.raises(Exception, match="user does not exist"):  # noqa: SIM117
-            with in_thread(Job.start(dsn, user_id=UUID(int=0))):
+        with pytest.raises(Exception, match="not to be had"):  # noqa: SIM117
+            with in_thread(Job.take_up(dsn, UUID(int=0))):
                 pytest.fail("it was started")
 
     asyncio.run(cell())

@@ -1,4 +1,4 @@
-"""The feed that reads the write-ahead log, where a log is no table: rights, slots, what is not seen yet."""
+"""The wal source, on a real PostgreSQL: prerequisites, slots, commits that are not visible yet."""
 
 import json
 import secrets
@@ -13,12 +13,12 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from progress_service.core.events import FeedState, JobReported, SnapshotTaken
-from progress_service.core.model import Status
+from progress_service.core.events import FeedState, JobUpserted
 from progress_service.embedded import embedded_postgres
-from progress_service.feeds import reconcile, slot, wal
-from progress_service.feeds.feed import UnfitError
-from progress_service.feeds.wal import WalFeed
+from progress_service.feeds import feed as feeds
+from progress_service.feeds import poll, replication_slot, wal
+from progress_service.feeds.postgres import FeedUnsupported
+from progress_service.feeds.source import Kind
 from progress_service.jobs.schema import apply_schema, schema_text
 from progress_service.parts import monotonic_clock
 from tests.feeds import LINGER_SECONDS, Listener, following, inserted
@@ -32,14 +32,13 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The safety net looks all the time here, so that whatever the feed misses is counted."""
-    monkeypatch.setattr(reconcile, "RECONCILE_SECONDS", 0.1)
-    monkeypatch.setattr(reconcile, "AGAIN_SECONDS", 0.2)
+    """Reconcile all the time, so that a change that the source misses is counted."""
+    monkeypatch.setattr(poll, "RECONCILE_SECONDS", 0.1)
 
 
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[str]:
-    """A PostgreSQL of these tests' own, whose settings they may change; it has two slots."""
+    """A PostgreSQL with two slots, whose settings these tests change."""
     with (
         tempfile.TemporaryDirectory(prefix="progress-") as folder,
         embedded_postgres(Path(folder), settings={"max_replication_slots": "2"}) as dsn,
@@ -75,11 +74,21 @@ async def user_id(connection: "Connection") -> UUID:
 
 
 async def refusal(dsn: str) -> str:
-    """Why the log cannot be the feed."""
-    feed = WalFeed(dsn, clock=monotonic_clock, linger_seconds=LINGER_SECONDS)
-    with pytest.raises(UnfitError) as caught, anyio.fail_after(20):
-        await feed.attempt(Listener().accept)
-    return str(caught.value)
+    """Why the log cannot be the source of hints."""
+    listener = Listener()
+    reasons: list[str] = []
+
+    class Refused(feeds.Feed):
+        def _log_unsupported(self, kind: Kind, error: FeedUnsupported) -> None:
+            assert kind == "wal"
+            reasons.append(str(error))
+
+    feed = Refused(dsn, listener, ("wal", "poll"), clock=monotonic_clock, finished_seconds=LINGER_SECONDS)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(feed.run)
+        await listener.turned()
+        tasks.cancel_scope.cancel()
+    return reasons[0]
 
 
 async def slots_of(connection: "Connection") -> int:
@@ -119,10 +128,16 @@ async def until_waiting(connection: "Connection", sessions: int) -> None:
             await anyio.lowlevel.checkpoint()
 
 
-async def test_a_commit_that_waits_for_a_standby_is_never_told_wrong(
+async def inserted_locally(connection: "Connection", user_id: UUID) -> UUID:
+    """A new job whose commit waits for no standby."""
+    await connection.execute("SET synchronous_commit = 'local'")
+    return await inserted(connection, user_id)
+
+
+async def test_a_commit_that_waits_for_a_standby_is_shown_once_it_is_visible(
     own_dsn: str, connection: "Connection", user_id: UUID
 ) -> None:
-    """The log runs ahead of what can be seen: what is looked up then is old, and no news."""
+    """Changes that the log has before they are visible are read again until they are."""
     # Notifications are sent in one line: with them, the first such commit would hold up the others.
     await apply_schema(own_dsn, schema_text("wal"))
     notes = secrets.token_hex(20_000)
@@ -150,33 +165,31 @@ async def test_a_commit_that_waits_for_a_standby_is_never_told_wrong(
                 f"DELETE FROM bulk_enrichment_jobs WHERE id = '{dying}'",  # noqa: S608
             )
             await until_waiting(connection, 3)
-            # What the log gives whole is told; what has to be looked up cannot be seen yet, and stays.
-            await listener.until(lambda: any(job.label == new for job in listener.board.view(str(user_id))))
-            assert (
-                await connection.fetchval("SELECT count(*) FROM bulk_enrichment_jobs WHERE label = $1", new)
-                == 0
-            )
-            assert listener.board.job(str(dying)) is not None
+            # The hints have come, and what they hint at is not visible yet.
+            await listener.job(await inserted_locally(connection, user_id))
+            assert listener.jobs.job(str(dying)) is not None
             assert (await listener.job(long)).label is None
+            assert all(job.label != new for job in listener.jobs.view(str(user_id)))
         # The commits are through.
         renamed = await listener.job(long, label="long and renamed")
         assert renamed.progress.more == {"notes": notes}
         await listener.gone(dying)
-        assert len(listener.board) == 2
-        revisions = [report.job.revision for report in listener.reports_of(long)]
+        await listener.until(lambda: any(job.label == new for job in listener.jobs.view(str(user_id))))
+        assert len(listener.jobs) == 3
+        revisions = [report.job.revision for report in listener.reads_of(long)]
         assert revisions == sorted(revisions)
-        assert feed.ledger.healed == 0
+        assert feed.counters.repairs == 0
         assert listener.states() == [FeedState.LIVE]
 
 
 async def test_a_slot_is_not_waited_for_without_end(
     own_dsn: str, connection: "Connection", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PostgreSQL makes one only when every open transaction is over, and says nothing meanwhile."""
-    monkeypatch.setattr(slot, "MAKE_SECONDS_MAX", 0.3)
+    """A slot that has to wait for a transaction is given up with a reason that names the process."""
+    monkeypatch.setattr(replication_slot, "CREATE_TIMEOUT_SECONDS", 0.3)
     async with connected(own_dsn) as idler:
         await idler.execute("SET application_name = 'the nightly import'")
-        await idler.execute("BEGIN; INSERT INTO users DEFAULT VALUES")
+        await idler.execute("BEGIN; SELECT pg_current_xact_id()")
         reason = await refusal(own_dsn)
         assert f"process {idler.get_server_pid()} (the nightly import) has had a transaction open" in reason
         # Nothing is left behind that would keep the log from being cleared away.
@@ -184,43 +197,34 @@ async def test_a_slot_is_not_waited_for_without_end(
 
 
 async def test_slots_may_be_used_up(own_dsn: str, connection: "Connection") -> None:
-    """Each replica and each change-data pipeline takes one; a line must tell which setting to raise."""
+    """Without a free slot, the reason names the setting to raise."""
     for name in ("one", "two"):
         await connection.execute("SELECT pg_create_physical_replication_slot($1, false, true)", name)
     assert "max_replication_slots" in await refusal(own_dsn)
 
 
-async def test_a_slot_that_is_taken_is_no_end(
-    own_dsn: str, connection: "Connection", user_id: UUID, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Names are drawn by lot, and the next one will do."""
-    names = iter(["taken", "free"])
-    monkeypatch.setattr(secrets, "token_hex", lambda _: next(names))
+async def test_a_role_without_rights_learns_what_it_lacks(own_dsn: str, connection: "Connection") -> None:
+    """The owner of the table without the attribute REPLICATION gets a reason that names it."""
     await connection.execute(
-        "SELECT pg_create_logical_replication_slot('progress_service_taken', 'pgoutput', true)"
+        "CREATE ROLE plain LOGIN; GRANT authenticated TO plain; "
+        "ALTER TABLE bulk_enrichment_jobs OWNER TO plain"
     )
-    async with following(own_dsn, "wal") as (listener, _):
-        await listener.job(await inserted(connection, user_id))
-        assert listener.states() == [FeedState.LOST, FeedState.LIVE]
-
-
-async def test_a_role_without_rights_is_told_what_it_lacks(own_dsn: str, connection: "Connection") -> None:
-    """Reading the log is a right of its own, which the owner of a table does not have."""
-    await connection.execute("CREATE ROLE plain LOGIN")
     try:
         assert "REPLICATION" in await refusal(own_dsn.replace("postgres@", "plain@"))
     finally:
-        await connection.execute("DROP ROLE plain")
+        await connection.execute(
+            "ALTER TABLE bulk_enrichment_jobs OWNER TO postgres; DROP OWNED BY plain; DROP ROLE plain"
+        )
 
 
 async def test_a_table_that_is_not_published_is_noticed(own_dsn: str, connection: "Connection") -> None:
-    """The log would be read for ever, and tell nothing."""
+    """A table outside of the publication gives a reason with the command that adds it."""
     await connection.execute("ALTER PUBLICATION progress_service DROP TABLE bulk_enrichment_jobs")
     assert "schema --apply" in await refusal(own_dsn)
 
 
 async def test_a_log_of_another_level_is_noticed() -> None:
-    """Most servers are set up so, and the remedy is a restart that somebody has to plan."""
+    """Another wal_level gives a reason that names it."""
     with (
         tempfile.TemporaryDirectory(prefix="progress-") as folder,
         embedded_postgres(Path(folder), settings={"wal_level": "replica"}) as dsn,
@@ -232,7 +236,7 @@ async def test_a_log_of_another_level_is_noticed() -> None:
 async def test_other_tables_writes_are_let_go(
     own_dsn: str, connection: "Connection", user_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slot keeps the log from being cleared away, until the disk is full, unless its place moves on."""
+    """Writes to other tables are not retained by the slot."""
     monkeypatch.setattr(wal, "CHECK_SECONDS", 0.0)
     async with following(own_dsn, "wal") as (listener, feed):
         await connection.execute("CREATE TABLE other (text text)")
@@ -243,14 +247,14 @@ async def test_other_tables_writes_are_let_go(
             )
             await listener.job(await inserted(connection, user_id, label=f"{number}"))
             kept.append(await distance_bytes(connection))
-        await listener.until(lambda: len(listener.board) == 8)
+        await listener.until(lambda: len(listener.jobs) == 8)
         with anyio.fail_after(20):
-            while await distance_bytes(connection) > 8 * slot.TRIM_BYTES:
+            while await distance_bytes(connection) > 8 * replication_slot.ADVANCE_RESTART_LSN_BYTES:
                 await anyio.lowlevel.checkpoint()
         # Five megabytes each time, and never more than those of a few looks.
         assert max(kept) < 4 * 5_000_000
-        assert not [fact for fact in listener.told if isinstance(fact, JobReported) and not fact.job.label]
-        assert feed.ledger.healed == 0
+        assert not [fact for fact in listener.handled if isinstance(fact, JobUpserted) and not fact.job.label]
+        assert feed.counters.repairs == 0
 
 
 async def distance_bytes(connection: "Connection") -> int:
@@ -261,40 +265,24 @@ async def distance_bytes(connection: "Connection") -> int:
     return int(distance)
 
 
-async def test_a_transaction_that_is_too_large_becomes_a_snapshot(
+async def test_a_transaction_that_is_too_large_becomes_a_comparison(
     own_dsn: str, connection: "Connection", user_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A log gives out whole transactions, and what one of them brings has to have a limit."""
-    monkeypatch.setattr(slot, "MESSAGES_MAX", 100)
+    """All rows of a transaction with more messages than the limit are shown."""
+    monkeypatch.setattr(replication_slot, "MESSAGES_MAX", 100)
+    monkeypatch.setattr(poll, "COMPARISON_SECONDS_MIN", 0.05)
     async with following(own_dsn, "wal") as (listener, feed):
         await connection.execute(
             "INSERT INTO bulk_enrichment_jobs (user_id, status) "
             "SELECT $1, 'running' FROM generate_series(1, 200)",
             user_id,
         )
-        await listener.until(lambda: len(listener.board) == 200)
-        assert sum(isinstance(fact, SnapshotTaken) for fact in listener.told) == 2
-        assert feed.ledger.healed == 0
-
-
-async def test_dates_of_a_session_do_not_depend_on_the_servers_place(
-    own_dsn: str, connection: "Connection", user_id: UUID
-) -> None:
-    """The log is written in the style of whoever reads it, and many servers live in a time zone."""
-    name = own_dsn.partition("@/")[2].partition("?")[0]
-    await connection.execute(f"ALTER DATABASE {name} SET timezone = 'Asia/Kathmandu'")
-    await connection.execute(f"ALTER DATABASE {name} SET datestyle = 'German, DMY'")
-    async with following(own_dsn, "wal") as (listener, _):
-        job_id = await inserted(connection, user_id)
-        await connection.execute("UPDATE bulk_enrichment_jobs SET status = 'completed'")
-        job = await listener.job(job_id, status=Status.COMPLETED)
-        row = await connection.fetchrow("SELECT created_at, finished_at FROM bulk_enrichment_jobs")
-        assert row is not None
-        assert (job.created_at, job.finished_at) == tuple(row)
+        await listener.until(lambda: len(listener.jobs) == 200)
+        assert feed.counters.repairs == 0
 
 
 async def test_a_slot_is_gone_with_its_feed(own_dsn: str, connection: "Connection") -> None:
-    """A slot that nobody reads keeps the log for ever, and is how disks fill up."""
+    """The slot is dropped with the feed's connection."""
     async with following(own_dsn, "wal"):
         assert await slots_of(connection) == 1
     with anyio.fail_after(20):
@@ -302,12 +290,10 @@ async def test_a_slot_is_gone_with_its_feed(own_dsn: str, connection: "Connectio
             await anyio.lowlevel.checkpoint()
 
 
-async def test_a_slot_that_is_lost_is_made_anew(
-    own_dsn: str, connection: "Connection", user_id: UUID
-) -> None:
-    """PostgreSQL gives up slots that hold back too much, and an administrator may end their sessions."""
+async def test_a_lost_slot_is_replaced(own_dsn: str, connection: "Connection", user_id: UUID) -> None:
+    """After its slot's session is terminated, the feed creates another and is live again."""
     async with following(own_dsn, "wal") as (listener, feed):
         await connection.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots")
         await listener.turned(times=2)
         await listener.job(await inserted(connection, user_id))
-        assert feed.ledger.healed == 0
+        assert feed.counters.repairs == 0

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, Playwright, async_playwright
+from playwright.async_api import Browser, Page, Playwright, async_playwright, expect
 
 from tests.browser.scripted_feed import ScriptedFeed, scripted_feed
 
@@ -20,7 +20,9 @@ ARGUMENTS = (
     # A name that is no secure context, unlike 127.0.0.1.
     "--host-resolver-rules=MAP plain.example.test 127.0.0.1",
 )
-WAIT_MS = 10_000
+WAIT_MS = 30_000
+# Playwright's own 5 s are too few on a machine that is busy with something else.
+expect.set_options(timeout=WAIT_MS)
 
 
 async def launched(playwright: Playwright, **options: Any) -> Browser:

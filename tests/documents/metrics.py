@@ -2,11 +2,8 @@
 
 import anyio
 
-from progress_service.feeds.ledger import Ledger
-from progress_service.feeds.notify import NotifyFeed
 from progress_service.jobs.reaper import Reaper
 from progress_service.jobs.store import JobStore
-from progress_service.parts import monotonic_clock
 from progress_service.relaying import RelayService
 from progress_service.service import Service
 from progress_service.settings import Settings
@@ -45,8 +42,7 @@ def _told(labels: dict[str, dict[str, None]]) -> str:
 async def _service() -> Service:
     """A service with all its parts, of which none runs."""
     settings = Settings(_env_file=None, jwt_secret="x" * 32)
-    feed = NotifyFeed(NOWHERE, clock=monotonic_clock, linger_seconds=5)
     reaper = Reaper(NOWHERE, pending_seconds_max=0, history_seconds=0)
     reaper.clock_offset_seconds = 0.0
     async with JobStore.open(NOWHERE) as store:
-        return Service(settings, feed, store, reaper=reaper, ledger=Ledger(monotonic_clock, 5))
+        return Service(settings, NOWHERE, store, reaper=reaper)
