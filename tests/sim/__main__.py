@@ -1,4 +1,4 @@
-"""`python -m tests.sim`: any number of schedules by hand, or one of them again."""
+"""The command `python -m tests.sim`: any number of schedules, or one of them again."""
 
 import argparse
 import sys

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 
 from progress_service.wire.frames import View
-from tests.sim.response import Socket, Told
+from tests.sim.response import Data, Socket
 from tests.sim.virtual_time import OUTSIDE
 
 BACKOFF_FIRST_SECONDS, BACKOFF_SECONDS_MAX = 1.0, 30.0
@@ -21,7 +21,7 @@ class Browser:
     Args:
         name: Tells browsers apart.
         user_id: Whose token it has.
-        view: How much it wants to be told.
+        view: The view of its stream.
         connect: Makes a request; its answer will arrive at the socket that this returns.
         loop: Keeps time.
         chance: For the jitter in its waiting.
@@ -40,9 +40,11 @@ class Browser:
         self.name = name
         self.user_id = user_id
         self.view = view
-        self.jobs: dict[str, Told] = {}
-        self.totals: Told = {}
-        self.told_revisions: dict[str, int] = {}
+        self.jobs: dict[str, Data] = {}
+        self.totals: Data = {}
+        # The versions of rows that were received, and the latest of each job.
+        self.received: set[int] = set()
+        self.latest: dict[str, int] = {}
         self.feed = "live"
         self.socket: Socket | None = None
         self.is_away = False
@@ -55,7 +57,7 @@ class Browser:
         self._loop = loop
 
     def open(self) -> None:
-        """Make a new attempt now, whatever the present one is at."""
+        """Open a new stream now."""
         self.close()
         self.is_away = False
         self.socket = self._connect(self)
@@ -68,7 +70,7 @@ class Browser:
             socket.drop()
 
     def leave_behind(self) -> Socket | None:
-        """Be gone without a word, so that the server does not know; what it still sends goes nowhere."""
+        """Leave without the server's knowledge; what it still sends is lost."""
         if self._timer is not None:
             self._timer.cancel()
         socket = self.socket
@@ -78,7 +80,7 @@ class Browser:
         return socket
 
     def come_back(self) -> None:
-        """Notice that the connection is gone, and try again after a while."""
+        """Notice that the connection is gone, and retry after a delay."""
         most = min(BACKOFF_FIRST_SECONDS * 2**self._failures, BACKOFF_SECONDS_MAX)
         wait = max(self._retry_seconds, most * (0.5 + self._chance.random() / 2))
         self._failures += 1
@@ -87,38 +89,38 @@ class Browser:
         self._timer = self._loop.call_later(wait, self.open, context=OUTSIDE)
 
     def closed(self, socket: Socket) -> None:
-        """Hear that the server has ended a response."""
+        """The server has ended a response."""
         if self.socket is socket:
             self.close()
             self.come_back()
 
-    def take(self, event: str, told: Told) -> None:
+    def apply(self, event: str, data: Data) -> None:
         """Reduce one event to what is shown."""
         match event:
             case "snapshot":
-                self.jobs = {job["id"]: job for job in told["jobs"]}
-                self.totals, self.feed = told["totals"], told["feed"]
+                self.jobs = {job["id"]: job for job in data["jobs"]}
+                self.totals, self.feed = data["totals"], data["feed"]
                 self._arrived()
             case "compact":
-                self.jobs = {told["job"]["id"]: told["job"]} if told["job"] else {}
-                self.totals = told["totals"]
+                self.jobs = {data["job"]["id"]: data["job"]} if data["job"] else {}
+                self.totals = data["totals"]
                 self._arrived()
             case "job":
-                before = self.jobs.get(told["id"])
-                if before is None or told["revision"] >= before["revision"]:
-                    self.jobs[told["id"]] = told
+                before = self.jobs.get(data["id"])
+                if before is None or data["revision"] >= before["revision"]:
+                    self.jobs[data["id"]] = data
             case "removed":
-                self.jobs.pop(told["id"], None)
+                self.jobs.pop(data["id"], None)
             case "totals":
-                self.totals = told
+                self.totals = data
             case "feed":
-                self.feed = told["state"]
+                self.feed = data["state"]
             case "expiring" if self.renews:
                 self._timer = self._loop.call_later(
                     RENEWAL_SECONDS * (0.5 + self._chance.random()), self.open, context=OUTSIDE
                 )
             case "bye":
-                self._retry_seconds = told["retry_ms"] / 1_000
+                self._retry_seconds = data["retry_ms"] / 1_000
 
     def _arrived(self) -> None:
         self._failures = 0

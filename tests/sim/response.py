@@ -1,6 +1,7 @@
 """The response to a page: between the server that writes it, and the page that reads it or does not."""
 
 import asyncio
+from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,26 +13,27 @@ from tests.sim.virtual_time import OUTSIDE
 
 if TYPE_CHECKING:
     from tests.sim.browser import Browser
+    from tests.sim.invariants import SentState
 
-Told = dict[str, Any]
+Data = dict[str, Any]
 
 
-class Witness(Protocol):
-    """Who sees all that happens between service and browsers."""
+class Observer(Protocol):
+    """What sees all that happens between service and browsers."""
 
-    def on_send(self, socket: "Socket", *, is_last: bool) -> None:
-        """The service hands over a frame."""
+    def on_send(self, socket: "Socket", *, is_last: bool) -> "SentState | None":
+        """The service sends a frame; returns what the page must show after it."""
         ...
 
-    def on_event(self, socket: "Socket", event: str, told: Told) -> None:
-        """A page is told an event, and has not yet taken it in."""
+    def on_event(self, socket: "Socket", event: str, data: Data) -> None:
+        """A page receives an event, and has not yet applied it."""
         ...
 
-    def on_frame(self, socket: "Socket") -> None:
-        """A page has taken in a whole frame."""
+    def on_frame(self, socket: "Socket", events: Collection[str], sent: "SentState | None") -> None:
+        """A page has applied a whole frame of these events."""
         ...
 
-    def fault(self, law: str, what: str) -> None:
+    def violate(self, invariant: str, what: str) -> None:
         """Something happened that must not."""
         ...
 
@@ -41,23 +43,22 @@ class Socket:
 
     The server's end behaves as uvicorn's does: `send` waits only while the buffer, of one frame, is full;
     once the browser is known to be gone it does nothing; after the last part of a body it is an error.
-    `write` takes a chunk at once, and nobody may call it in any of these cases.
+    `write` takes a chunk at once, and must not be called in any of these cases.
     """
 
-    def __init__(self, browser: "Browser", witness: Witness, expires_at: datetime) -> None:
+    def __init__(self, browser: "Browser", observer: Observer, expires_at: datetime) -> None:
         self.browser = browser
         self.expires_at = expires_at
-        self.removed_revisions: dict[str, int] = {}
         self.is_begun = False
         self.is_over = False
         self.is_dropped = False
         self.lags = 0
         self.sends_waiting = 0
-        self._witness = witness
+        self._observer = observer
         self._is_complete = False
         self._is_stalled = False
         self._frame_seconds = 0.0
-        self._buffer: bytes | None = None
+        self._buffer: tuple[bytes, SentState | None] | None = None
         self._room = asyncio.Event()
         self._room.set()
         self._gone = asyncio.Event()
@@ -73,10 +74,10 @@ class Socket:
         if self.is_dropped:
             return
         if self.is_over:
-            self._witness.fault("ends", f"{self} is sent more after its last part")
+            self._observer.violate("ends", f"{self} is sent more after its last part")
             return
         self.is_over = not message["more_body"]
-        self._witness.on_send(self, is_last=self.is_over)
+        sent = self._observer.on_send(self, is_last=self.is_over)
         if not self._room.is_set():
             self.sends_waiting += 1
             self.lags += 1
@@ -84,7 +85,7 @@ class Socket:
             self.sends_waiting -= 1
         if not self.is_dropped:
             self._is_complete = not message["more_body"]
-            self._write(message["body"])
+            self._write(message["body"], sent)
             if self._is_complete:
                 self._gone.set()
 
@@ -111,13 +112,13 @@ class Socket:
     def write(self, data: bytes, /) -> None:
         """As a server's connection does it, with a chunk of the body."""
         if self.is_dropped or self.is_over or self.write_paused:
-            self._witness.fault("ends", f"{self} is written to when it cannot be")
+            self._observer.violate("ends", f"{self} is written to when it cannot be")
             return
-        self._witness.on_send(self, is_last=False)
+        sent = self._observer.on_send(self, is_last=False)
         size, _, rest = data.partition(b"\r\n")
         if len(rest) != int(size, 16) + len(b"\r\n"):
-            self._witness.fault("ends", f"{self} is written a chunk of a wrong size")
-        self._write(rest.removesuffix(b"\r\n"))
+            self._observer.violate("ends", f"{self} is written a chunk of a wrong size")
+        self._write(rest.removesuffix(b"\r\n"), sent)
 
     async def receive(self) -> Message:
         """As a server does it (ASGI 3)."""
@@ -147,10 +148,10 @@ class Socket:
     def read_on(self) -> None:
         """Read again, first of all what has waited."""
         self._is_stalled = False
-        frame, self._buffer = self._buffer, None
+        buffered, self._buffer = self._buffer, None
         self._room.set()
-        if frame is not None:
-            self._read(frame)
+        if buffered is not None:
+            self._read(*buffered)
 
     def drop(self) -> None:
         """Close the connection, so that the server knows."""
@@ -158,11 +159,11 @@ class Socket:
         self._gone.set()
         self._room.set()
 
-    def _write(self, frame: bytes) -> None:
+    def _write(self, frame: bytes, sent: "SentState | None") -> None:
         if not self._is_stalled and not self._frame_seconds:
-            self._read(frame)
+            self._read(frame, sent)
             return
-        self._buffer = frame
+        self._buffer = frame, sent
         self._room.clear()
         if not self._is_stalled:
             asyncio.get_running_loop().call_later(self._frame_seconds, self._take_next, context=OUTSIDE)
@@ -171,18 +172,18 @@ class Socket:
         if not self._is_stalled:
             self.read_on()
 
-    def _read(self, frame: bytes) -> None:
-        if self.browser.socket is not self or frame == KEEP_ALIVE or not (told_now := events(frame)):
+    def _read(self, frame: bytes, sent: "SentState | None") -> None:
+        if self.browser.socket is not self or frame == KEEP_ALIVE or not (received := events(frame)):
             return
-        for event, told in told_now:
-            self._witness.on_event(self, event, told)
-            self.browser.take(event, told)
-        self._witness.on_frame(self)
+        for event, data in received:
+            self._observer.on_event(self, event, data)
+            self.browser.apply(event, data)
+        self._observer.on_frame(self, [event for event, _ in received], sent)
         if self._is_complete:
             self.browser.closed(self)
 
 
-def events(frame: bytes) -> list[tuple[str, Told]]:
+def events(frame: bytes) -> list[tuple[str, Data]]:
     """The events of a frame. tests/test_event_stream.py has the whole standard; our own frames need less."""
     found = []
     for block in frame.decode().split("\n\n")[:-1]:

@@ -1,4 +1,4 @@
-"""A connection to the simulated PostgreSQL: as much of asyncpg's as a feed uses, on a wire that may break."""
+"""A connection to the simulated PostgreSQL: as much of asyncpg as the feed uses, on a line that may break."""
 
 import asyncio
 from collections import deque
@@ -8,187 +8,234 @@ from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 
-from progress_service.feeds import database as queries
-from progress_service.feeds import notify
+from progress_service.feeds import notify, poll, postgres, reader
 from tests.sim.virtual_time import OUTSIDE
 
 if TYPE_CHECKING:
-    from tests.sim.database import Database
+    from tests.sim.database import Database, Record
 
 T = TypeVar("T")
 
-SILENCE_SECONDS = 3_600.0
-"""How long a connection that leads into nothing keeps its secret."""
+SCHEMA = "public"
+CHANNEL = postgres.CHANNEL_PREFIX + SCHEMA
 
-PIECE_ROWS = 2
-"""As many rows come at once; asked for are far more than there are here."""
+HALF_OPEN_SECONDS = 3_600.0
+"""How long a half-open connection stays so."""
+
+CHUNK_ROWS = 2
+"""A cursor returns so few rows at once, for there are few."""
 
 
 class Cursor:
-    """What is left of a snapshot."""
+    """The rest of a query's rows."""
 
-    def __init__(self, session: "Session", rows: Sequence[tuple[object, ...]]) -> None:
+    def __init__(self, session: "Session", records: Sequence["Record"]) -> None:
         self._session = session
-        self._rows = rows
+        self._records = records
 
-    async def fetch(self, count: int, *, timeout: float) -> Sequence[tuple[object, ...]]:  # noqa: ASYNC109 - asyncpg's.
+    async def fetch(self, count: int, *, timeout: float) -> Sequence["Record"]:  # noqa: ASYNC109 - asyncpg's.
         """The next rows, or none."""
-        piece, self._rows = self._rows[: min(count, PIECE_ROWS)], self._rows[min(count, PIECE_ROWS) :]
-        return await self._session.fetched(piece, timeout)
+        size = min(count, CHUNK_ROWS)
+        chunk, self._records = self._records[:size], self._records[size:]
+        return await self._session.ask(lambda: chunk, timeout)
+
+
+class Statement:
+    """A prepared query for rows."""
+
+    def __init__(self, session: "Session", query: str) -> None:
+        self._session = session
+        self._query = query
+
+    async def fetch(self, job_ids: Sequence[str], *, timeout: float) -> Sequence["Record"]:  # noqa: ASYNC109 - asyncpg's.
+        """The rows of these jobs."""
+        return await self._session.fetch(self._query, job_ids, timeout=timeout)
 
 
 class Session:
-    """One connection: as much of asyncpg's as a feed uses, on a wire where every trip takes its time."""
+    """One connection.
+
+    Each query takes a trip to the server and back; it sees the rows as they are in the middle of it.
+    Notifications arrive in the order in which they were sent.
+    """
 
     def __init__(self, database: "Database", loop: asyncio.AbstractEventLoop) -> None:
+        self.reads_all = True
+        """Whether a query for the revisions is there to read all rows: not on a connection for checks."""
+        self.lag_seconds = 0.0
+        self.is_swallowed = False
         self._database = database
         self._loop = loop
         self._broken = asyncio.Event()
-        self._hear: Callable[[str], None] | None = None
-        self._say_end: Callable[[object], None] = lambda _: None
-        self._wire: deque[str] = deque()
-        self._wire_due = 0.0
-        self._aside: list[tuple[str, str]] = []
-        self._questions = 0
-        self.lag_seconds = 0.0
-        self.is_swallowed = False
+        self._listener: Callable[[str], None] | None = None
+        self._on_termination: Callable[[object], None] = lambda _: None
+        self._line: deque[str] = deque()
+        self._line_due = 0.0
+        self._queries = 0
+        # asyncpg's transport is its own object, of which the feed uses so little.
+        self._transport = self
+        self._is_paused = False
+        self._unread: list[str] = []
 
     # asyncpg's side.
 
+    def pause_reading(self) -> None:
+        """Leave notifications in the socket."""
+        self._is_paused = True
+
+    def resume_reading(self) -> None:
+        """Receive what came meanwhile."""
+        self._is_paused = False
+        unread, self._unread = self._unread, []
+        for payload in unread:
+            self._receive(payload)
+
+    def is_closing(self) -> bool:
+        """Whether the connection is closed."""
+        return self._broken.is_set()
+
     def add_termination_listener(self, listener: Callable[[object], None]) -> None:
         """Have *listener* called when the connection is closed."""
-        self._say_end = listener
+        self._on_termination = listener
 
     async def add_listener(self, channel: str, listener: Callable[..., None]) -> None:
         """Have *listener* called with each notification, the payload last."""
-        await self._asked(lambda: None, None)
-        self._hear = lambda payload: listener(self, 0, channel, payload)
+
+        def listen() -> None:
+            self._listener = lambda payload: listener(self, 0, channel, payload)
+
+        await self.ask(listen, None)
 
     async def fetch(
         self,
         query: str,
-        argument: object = None,
-        second: object = None,
+        job_ids: Sequence[str] = (),
         *,
-        timeout: float | None = None,  # noqa: ASYNC109 - asyncpg's.
-    ) -> Sequence[tuple[object, ...]]:
-        """The answer to a feed's question."""
-        if query == queries.LISTENING:
-            return await self._asked(lambda: [(queries.CHANNEL,)] if self._hear else [], timeout)
-        assert isinstance(argument, list)
-        if query == queries.LOOK_AGAIN:
-            assert isinstance(second, list)
-            known = list(zip(argument, second, strict=True))
-            return await self._asked(lambda: self._database.seen_again(known), timeout)
-        assert query == queries.LOOK_UP, query
-        return await self._asked(lambda: self._database.found(argument), timeout)
+        timeout: float = postgres.QUERY_TIMEOUT_SECONDS,  # noqa: ASYNC109 - asyncpg's.
+    ) -> Sequence["Record"]:
+        """The rows of these jobs, or the channels that the session listens to."""
+        if query == notify.LISTENING_CHANNELS:
+            return await self.ask(lambda: [(CHANNEL,)] * self.is_listening, timeout)
+        assert query in {reader.READ, reader.READ_UNVALIDATED}, query
+        return await self.ask(lambda: self._database.records(job_ids), timeout)
+
+    async def prepare(self, query: str, *, timeout: float) -> "Statement":  # noqa: ASYNC109 - asyncpg's.
+        """A statement that is executed by its name."""
+        return await self.ask(lambda: Statement(self, query), timeout)
+
+    async def fetchrow(self, query: str) -> dict[str, object]:
+        """What the catalog says of the table."""
+        assert query == postgres.TABLE, query
+        return await self.ask(self._database.table)
+
+    async def fetchval(self, query: str, *_: object, timeout: float = postgres.QUERY_TIMEOUT_SECONDS) -> int:  # noqa: ASYNC109 - asyncpg's.
+        """Whether this is a standby."""
+        assert query == "SELECT pg_is_in_recovery()", query
+        return await self.ask(lambda: False, timeout)
 
     @asynccontextmanager
     async def transaction(self, *, readonly: bool) -> AsyncIterator[None]:
-        """One in which a feed reads."""
+        """A transaction that only reads."""
         assert readonly
-        await self._asked(lambda: None, queries.LOOK_UP_SECONDS_MAX)
         yield
-        await self._asked(lambda: None, queries.LOOK_UP_SECONDS_MAX)
 
-    async def cursor(
+    async def cursor(self, query: str, finished_seconds: float, *, timeout: float) -> Cursor:  # noqa: ASYNC109 - asyncpg's.
+        """The revisions, as of the moment at which the query arrives."""
+        assert query == poll.REVISIONS, query
+
+        def revisions() -> list["Record"]:
+            if self.reads_all:
+                self._database.all_read_at = self._loop.time()
+            return self._database.revisions(finished_seconds)
+
+        return Cursor(self, await self.ask(revisions, timeout))
+
+    async def execute(
         self,
         query: str,
-        finished_seconds: float,
-        shards: int,
-        shard: int,
+        channel: str = "",
+        payload: str = "",
         *,
-        timeout: float,  # noqa: ASYNC109 - asyncpg's.
-    ) -> "Cursor":
-        """The snapshot, as of the moment at which the question arrives."""
-        assert (query, shards, shard) == (queries.SNAPSHOT, 1, 1)
-        rows = await self._asked(lambda: self._database.snapshot(finished_seconds), timeout)
-        return Cursor(self, rows)
-
-    async def fetchval(self, query: str, *, timeout: float) -> int:  # noqa: ASYNC109 - asyncpg's.
-        """How many triggers tell of changes: all of them."""
-        assert query == queries.TELLING_TRIGGERS, query
-        return await self._asked(lambda: notify.TRIGGERS, timeout)
-
-    async def execute(self, query: str, channel: str, payload: str, *, timeout: float) -> None:  # noqa: ASYNC109 - asyncpg's.
-        """Send a notification."""
-        assert query == queries.SEND, query
-        assert channel == queries.CHANNEL, channel
-        await self._asked(lambda: self._database.notified(payload), timeout)
-
-    async def fetched(
-        self,
-        rows: Sequence[tuple[object, ...]],
-        timeout: float,  # noqa: ASYNC109 - asyncpg's.
-    ) -> Sequence[tuple[object, ...]]:
-        """A cursor's next rows; when there are none, what is visible by now is what a feed has to know."""
-        answer = await self._asked(lambda: rows, timeout)
-        if not answer:
-            self._database.promise()
-        return answer
+        timeout: float = postgres.QUERY_TIMEOUT_SECONDS,  # noqa: ASYNC109 - asyncpg's.
+    ) -> None:
+        """Send a notification, choose plans, or check the connection."""
+        if query in {reader.READ_BY_INDEX, reader.CHECK, postgres.ALL_ROWS_OR_ERROR}:
+            await self.ask(lambda: None, timeout)
+            return
+        assert (query, channel) == (notify.NOTIFY, CHANNEL), query
+        await self.ask(lambda: self._database.notify(payload), timeout)
 
     def terminate(self) -> None:
-        """Let go of the connection."""
+        """Close the connection at once."""
         self._broken.set()
         self._database.forget(self)
 
-    # The wire's side.
+    # The line's side.
 
     def cut(self) -> None:
         """End the connection; nothing that is under way arrives."""
         if not self.is_swallowed:
             self._broken.set()
             self._database.forget(self)
-            self._say_end(self)
+            self._on_termination(self)
 
     def expect(self, payload: str, seconds: float) -> None:
         """Have a notification arrive in so many seconds, but not before one that was sent earlier."""
-        if self._hear is None:
-            return
-        self._wire.append(payload)
-        self._wire_due = max(self._wire_due, self._loop.time() + seconds + self.lag_seconds)
-        self._loop.call_at(self._wire_due, self._arrive, context=OUTSIDE)
+        if self.is_listening:
+            self._line.append(payload)
+            self._line_due = max(self._line_due, self._loop.time() + seconds + self.lag_seconds)
+            self._loop.call_at(self._line_due, self._arrive, context=OUTSIDE)
 
-    def has_aside(self, job_id: str) -> bool:
-        """Whether a notification of that row is being overtaken."""
-        return any(job_id == overtaken for overtaken, _ in self._aside)
+    def forget_listen(self) -> None:
+        """Receive no notifications any more."""
+        self._listener = None
 
-    def set_aside(self, job_id: str, payload: str, seconds: float) -> None:
-        """Let those of other rows overtake it for so many seconds."""
-        if self._hear is not None:
-            self._aside.append((job_id, payload))
-            self._loop.call_later(seconds, self.release)
-
-    def release(self) -> None:
-        """Send on what was set aside."""
-        aside, self._aside = self._aside, []
-        for _, payload in aside:
-            self.expect(payload, 0.0)
+    @property
+    def is_listening(self) -> bool:
+        """Whether it receives notifications."""
+        return self._listener is not None
 
     @property
     def is_expecting(self) -> bool:
-        """Whether an answer or a notification is still to arrive."""
-        return bool(self._questions or self._aside or self._wire or self.is_swallowed)
+        """Whether an answer or a notification is under way."""
+        return bool(self._queries or self._line or self._unread or self.is_swallowed)
 
-    def _arrive(self) -> None:
-        payload = self._wire.popleft()
-        if self._hear is not None and not self.is_swallowed and not self._broken.is_set():
-            self._hear(payload)
-
-    async def _asked(self, answer: Callable[[], T], seconds_max: float | None) -> T:
-        """Go there, be answered, and come back."""
-        self._questions += 1
+    async def ask(
+        self,
+        answer: Callable[[], T],
+        timeout: float | None = postgres.QUERY_TIMEOUT_SECONDS,  # noqa: ASYNC109 - asyncpg's.
+    ) -> T:
+        """Send a query, and return its answer."""
+        if self._queries:
+            raise asyncpg.InterfaceError("cannot perform operation: another operation is in progress")
+        self._queries += 1
         try:
-            async with asyncio.timeout(seconds_max):
+            if not (self._database.trip_seconds or self.is_swallowed or self._broken.is_set()):
+                # As everything that goes over a network, it lets other tasks go first.
+                await asyncio.sleep(0)
+            if not (self._database.trip_seconds or self.is_swallowed or self._broken.is_set()):
+                return answer()
+            async with asyncio.timeout(timeout):
                 await self._trip()
                 answered = answer()
                 await self._trip()
                 return answered
         finally:
-            self._questions -= 1
+            self._queries -= 1
+
+    def _arrive(self) -> None:
+        payload = self._line.popleft()
+        if self._is_paused:
+            self._unread.append(payload)
+        else:
+            self._receive(payload)
+
+    def _receive(self, payload: str) -> None:
+        if self._listener is not None and not self.is_swallowed and not self._broken.is_set():
+            self._listener(payload)
 
     async def _trip(self) -> None:
-        seconds = SILENCE_SECONDS if self.is_swallowed else self._database.trip_seconds / 2
+        seconds = HALF_OPEN_SECONDS if self.is_swallowed else self._database.trip_seconds / 2
         if seconds or self._broken.is_set():
             try:
                 async with asyncio.timeout(seconds):

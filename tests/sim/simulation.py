@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import anyio
 
-from tests.sim.pages import Fault, PageLaws
+from tests.sim.invariants import PageInvariants, Violation
 from tests.sim.schedule import Schedule, drawn
 from tests.sim.virtual_time import VirtualLoop
 
@@ -18,22 +18,22 @@ SHRINKING_RUNS_MAX = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A schedule in which a law was broken."""
+    """A schedule in which an invariant does not hold."""
 
-    fault: Fault
+    violation: Violation
     schedule: Schedule
 
     def __str__(self) -> str:
         """All that is needed to understand it and to see it again."""
-        again = f"python -m tests.sim {self.schedule.option}--seed {self.schedule.seed}"
-        return f"{self.fault}\n{self.schedule}\nagain, in full: {again}"
+        again = f"python -m tests.sim {self.schedule.option}--seed {self.schedule.setup.seed}"
+        return f"{self.violation}\n{self.schedule}\nagain, in full: {again}"
 
 
-def fault_in(schedule: Schedule) -> Fault | None:
-    """The first law that is broken in a schedule, or None."""
+def violation_in(schedule: Schedule) -> Violation | None:
+    """The first invariant that does not hold in a schedule, or None."""
     loop = schedule.world.loop_class()
     # For the jitter in the feed's pauses.
-    random.seed(schedule.seed)
+    random.seed(schedule.setup.seed)
     try:
         return loop.run_until_complete(_run(schedule, loop))
     finally:
@@ -41,16 +41,16 @@ def fault_in(schedule: Schedule) -> Fault | None:
 
 
 def failures(seeds: Iterable[int], draw: Callable[[int], Schedule] = drawn) -> Iterator[Failure]:
-    """Every schedule of these seeds in which a law is broken, as it was drawn."""
+    """Every schedule of these seeds in which an invariant does not hold, as it was drawn."""
     for seed in seeds:
         schedule = draw(seed)
-        fault = fault_in(schedule)
-        if fault is not None:
-            yield Failure(fault, schedule)
+        violation = violation_in(schedule)
+        if violation is not None:
+            yield Failure(violation, schedule)
 
 
 def shortened(failure: Failure) -> Failure:
-    """The same law broken by fewer steps: pieces are left out, half at first, while it stays broken."""
+    """The same violation by fewer steps: pieces are left out, half of them at first, while it remains."""
     runs = 0
     size = len(failure.schedule.steps) // 2
     while size and runs < SHRINKING_RUNS_MAX:
@@ -59,10 +59,10 @@ def shortened(failure: Failure) -> Failure:
         while start < len(failure.schedule.steps):
             steps = failure.schedule.steps
             schedule = replace(failure.schedule, steps=steps[:start] + steps[start + size :])
-            fault = fault_in(schedule)
+            violation = violation_in(schedule)
             runs += 1
-            if fault is not None and fault.law == failure.fault.law:
-                failure, is_shorter = Failure(fault, schedule), True
+            if violation is not None and violation.invariant == failure.violation.invariant:
+                failure, is_shorter = Failure(violation, schedule), True
             else:
                 start += size
         if not is_shorter or size > 1:
@@ -70,10 +70,10 @@ def shortened(failure: Failure) -> Failure:
     return failure
 
 
-async def _run(schedule: Schedule, loop: VirtualLoop) -> Fault | None:
-    world = schedule.world(schedule.seed, schedule.linger_seconds, loop)
-    laws = world.laws
-    with world.simulated(), _errors_noted(laws):
+async def _run(schedule: Schedule, loop: VirtualLoop) -> Violation | None:
+    world = schedule.world(schedule.setup, loop)
+    invariants = world.invariants
+    with world.simulated(), _errors_observed(invariants):
         try:
             async with anyio.create_task_group() as tasks:
                 await world.start(tasks)
@@ -82,38 +82,38 @@ async def _run(schedule: Schedule, loop: VirtualLoop) -> Fault | None:
                         await anyio.sleep(pause_seconds)
                     action(world, *arguments)
                     world.judge_limits()
-                    if laws.faults:
+                    if invariants.violations:
                         break
                 else:
                     await world.settle()
                 world.release()
                 tasks.cancel_scope.cancel()
         except Exception:  # noqa: BLE001 - whatever ends the service is what we look for.
-            laws.fault("calm", traceback.format_exc())
-    return laws.faults[0] if laws.faults else None
+            invariants.violate("calm", traceback.format_exc())
+    return invariants.violations[0] if invariants.violations else None
 
 
 @contextmanager
-def _errors_noted(laws: PageLaws) -> Iterator[None]:
-    """Have whatever the service logs as an error count as a fault."""
+def _errors_observed(invariants: PageInvariants) -> Iterator[None]:
+    """Pass what the service logs as an error to the invariants."""
     logger = logging.getLogger("progress_service")
-    noting = _Noting(laws)
+    handler = _Handler(invariants)
     level, propagates = logger.level, logger.propagate
     logger.setLevel(logging.ERROR)
     logger.propagate = False
-    logger.addHandler(noting)
+    logger.addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(noting)
+        logger.removeHandler(handler)
         logger.propagate = propagates
         logger.setLevel(level)
 
 
-class _Noting(logging.Handler):
-    def __init__(self, laws: PageLaws) -> None:
+class _Handler(logging.Handler):
+    def __init__(self, invariants: PageInvariants) -> None:
         super().__init__()
-        self._laws = laws
+        self._invariants = invariants
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._laws.fault("calm", f"an error is logged: {self.format(record)}")
+        self._invariants.on_log(self.format(record))

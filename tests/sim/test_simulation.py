@@ -1,4 +1,4 @@
-"""Thousands of schedules with every run of the tests, and that a seed always means the same schedule."""
+"""Thousands of schedules with every run of the tests, and the reproducibility of a schedule by its seed."""
 
 import os
 import subprocess
@@ -14,35 +14,35 @@ PORTIONS = 10
 
 DIGEST = """
 from hashlib import sha256
-from tests.sim.laws import Laws
+from tests.sim.invariants import Invariants
 from tests.sim.schedule import drawn
-from tests.sim.simulation import fault_in
+from tests.sim.simulation import violation_in
 
-heard, on_event = sha256(), Laws.on_event
+digest, on_event = sha256(), Invariants.on_event
 
-def hear(laws, socket, event, told):
-    heard.update(f"{laws._beat.clock()} {socket} {event} {told}".encode())
-    on_event(laws, socket, event, told)
+def on_any(invariants, socket, event, data):
+    digest.update(f"{invariants._clock()} {socket} {event} {data}".encode())
+    on_event(invariants, socket, event, data)
 
-Laws.on_event = hear
+Invariants.on_event = on_any
 for seed in range(40):
-    fault_in(drawn(seed))
-print(heard.hexdigest())
+    violation_in(drawn(seed))
+print(digest.hexdigest())
 """
 
 
 @pytest.mark.parametrize("portion", range(PORTIONS))
 @pytest.mark.timeout(600)
-def test_no_law_is_broken(portion: int) -> None:
-    """Every stream converges after any fault, no end is missed, and nobody sees what is another's."""
+def test_every_invariant_holds(portion: int) -> None:
+    """Every stream converges after any fault, no end is missed, and no user sees another one's jobs."""
     size = SCHEDULES // PORTIONS
     found = islice(failures(range(portion * size, (portion + 1) * size)), 3)
-    broken = "\n\n".join(str(shortened(failure)) for failure in found)
-    assert not broken, broken
+    violations = "\n\n".join(str(shortened(failure)) for failure in found)
+    assert not violations, violations
 
 
 def test_a_seed_always_goes_the_same_way() -> None:
-    """A failure that cannot be seen again cannot be understood."""
+    """The same seed sends the same events at the same moments, whatever the seed of hashes."""
     digests = {
         subprocess.run(
             [sys.executable, "-c", DIGEST],

@@ -1,4 +1,4 @@
-"""An event loop whose time is not ours: when nobody has anything to do, it jumps to whatever is due next."""
+"""An event loop with virtual time: when no task can run, its clock jumps to the next timer."""
 
 import asyncio
 import selectors
@@ -12,7 +12,7 @@ OUTSIDE = Context()
 
 
 class NothingDueError(Exception):
-    """Everyone waits, and for nothing: in real time that would be for ever."""
+    """All tasks wait, and no timer is set: in real time that would be for ever."""
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):

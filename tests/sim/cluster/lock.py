@@ -1,28 +1,28 @@
 """The relays' advisory lock in the simulated database, and the sessions that contend for it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
 
-from progress_service.feeds import database as queries
-from progress_service.feeds import leader
+from progress_service.cluster import leader_election
+from progress_service.feeds import postgres
 from tests.sim.database import Database
-from tests.sim.session import Cursor, Session
+from tests.sim.session import Session
 from tests.sim.virtual_time import OUTSIDE
 
 T = TypeVar("T")
 
 
 class Lock:
-    """One lock; a session that ends, or has been silent for too long, holds it no longer.
+    """One lock; a session that ends, or has been idle for too long, loses it.
 
     Args:
-        database: Whose faults are those of the sessions, too.
-        loop: Keeps time.
+        database: Its faults are those of the sessions, too.
+        loop: The virtual time.
     """
 
     def __init__(self, database: Database, loop: asyncio.AbstractEventLoop) -> None:
@@ -31,18 +31,9 @@ class Lock:
         self._database = database
         self._loop = loop
 
-    @asynccontextmanager
-    async def connected(self, *_: str) -> AsyncIterator["LockSession"]:
-        """A session, as `feeds.leader` asks for one."""
-        await asyncio.sleep(self._database.trip_seconds)
-        if self._database.is_down:
-            raise ConnectionRefusedError("the server is down")
-        session = LockSession(self, self._database, self._loop)
-        self._database.admit(session)
-        try:
-            yield session
-        finally:
-            session.terminate()
+    async def connect(self) -> "LockSession":
+        """A session that contends for the lock."""
+        return await self._database.connect(partial(LockSession, self))
 
     def taken(self, session: "LockSession") -> bool:
         """Whether it is that session's, now or before."""
@@ -60,41 +51,29 @@ class Lock:
 
 
 class LockSession(Session):
-    """As much of asyncpg as `feeds.leader` uses. The server acts also while whoever asked is frozen."""
+    """As much of asyncpg as the leader election uses. The server acts also while the client is frozen."""
 
     def __init__(self, lock: Lock, database: Database, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(database, loop)
+        self.reads_all = False
         self._lock = lock
         self._idle: asyncio.TimerHandle | None = None
         self._waiting: set[asyncio.Future[Any]] = set()
 
-    async def execute(self, query: str, *_: object, timeout: float) -> None:  # noqa: ASYNC109 - asyncpg's.
+    async def execute(self, query: str, *_: str, timeout: float = 1.0) -> None:  # noqa: ASYNC109 - asyncpg's.
         """Set how long the session may be idle."""
-        assert query == leader.IDLE, query
-        await self._asked(lambda: None, timeout)
+        assert query in {leader_election.IDLE, postgres.ALL_ROWS_OR_ERROR}, query
+        await self.ask(lambda: None, timeout)
 
-    async def fetchval(self, query: str, *_: object, timeout: float) -> int:  # noqa: ASYNC109 - asyncpg's.
-        """Whether the lock is had, or the date."""
+    async def fetchval(self, query: str, *_: object, timeout: float = 0.0) -> int:  # noqa: ASYNC109 - asyncpg's.
+        """Whether the lock is held, or the date."""
         match query:
-            case leader.LOCK:
-                return await self._asked(lambda: self._lock.taken(self), timeout)
-            case leader.NOW:
-                return await self._asked(self._microseconds, timeout)
+            case leader_election.LOCK:
+                return await self.ask(lambda: self._lock.taken(self), timeout)
+            case leader_election.NOW:
+                return await self.ask(self._microseconds, timeout)
             case _:
-                return await self._asked(lambda: 1, timeout)
-
-    async def cursor(
-        self,
-        query: str,
-        finished_seconds: float,
-        shards: int,
-        shard: int,
-        *,
-        timeout: float,  # noqa: ASYNC109 - asyncpg's.
-    ) -> Cursor:
-        """The revisions of the rows at work, as of the moment at which the question arrives."""
-        assert (query, finished_seconds, shards, shard) == (queries.REVISIONS, 0.0, 1, 1), query
-        return Cursor(self, await self._asked(self._database.revisions_at_work, timeout))
+                return await self.ask(lambda: 1, timeout)
 
     def terminate(self) -> None:
         """Let go of the connection."""
@@ -112,7 +91,12 @@ class LockSession(Session):
         seconds = (self._database.now() - epoch).total_seconds() - self._lock.late_seconds
         return round(seconds * 1_000_000)
 
-    async def _asked(self, answer: Callable[[], T], seconds_max: float | None) -> T:
+    async def ask(
+        self,
+        answer: Callable[[], T],
+        timeout: float | None = postgres.QUERY_TIMEOUT_SECONDS,  # noqa: ASYNC109 - asyncpg's.
+    ) -> T:
+        """Send a query, and return its answer."""
         answered: asyncio.Future[T] = self._loop.create_future()
         self._waiting.add(answered)
         try:
@@ -120,7 +104,7 @@ class LockSession(Session):
                 raise asyncpg.ConnectionDoesNotExistError("connection is closed")
             half_seconds = self._database.trip_seconds / 2
             self._loop.call_later(half_seconds, self._serve, answer, answered, context=OUTSIDE)
-            async with asyncio.timeout(seconds_max):
+            async with asyncio.timeout(timeout):
                 return await answered
         finally:
             self._waiting.discard(answered)
@@ -130,7 +114,7 @@ class LockSession(Session):
             return
         if self._idle is not None:
             self._idle.cancel()
-        self._idle = self._loop.call_later(leader.IDLE_SECONDS_MAX, self._end_idle, context=OUTSIDE)
+        self._idle = self._loop.call_later(leader_election.IDLE_SECONDS_MAX, self._end_idle, context=OUTSIDE)
         half_seconds = self._database.trip_seconds / 2
         self._loop.call_later(half_seconds, _resolve, answered, answer(), context=OUTSIDE)
 

@@ -2,7 +2,7 @@
 
 It keeps what core NATS promises and no more. On one subscription, messages arrive in the order in which they
 were sent; those of different subscriptions may overtake each other; any may be lost; a question on a subject
-to which nobody listens is said to be in vain. When the server goes, so does all that is under way.
+without a subscription is answered as in vain. When the server goes, so does all that is under way.
 """
 
 import asyncio
@@ -127,7 +127,7 @@ class SimulatedLine:
             self._has_room.set()
 
     async def publish(self, subject: str, data: bytes, reply: str = "") -> None:
-        """Send a message to whoever listens."""
+        """Send a message to its subscriptions."""
         while len(self._unsent) >= UNSENT_MAX and not self.is_over:
             self._has_room = anyio.Event()
             await self._has_room.wait()
@@ -148,7 +148,7 @@ class SimulatedLine:
         return subscription
 
     async def unsubscribe(self, subscription: Subscription) -> None:
-        """Hear no more of it."""
+        """End the subscription."""
         await subscription.unsubscribe()
 
     async def request(self, subject: str, data: bytes, within_seconds: float) -> bytes:
@@ -161,7 +161,7 @@ class SimulatedLine:
                 await self.publish(subject, data, reply)
                 return await answer
         except TimeoutError:
-            raise NoAnswer("nobody answered in time") from None
+            raise NoAnswer("no answer in time") from None
         finally:
             del self._questions[reply]
 
@@ -170,7 +170,7 @@ class SimulatedLine:
         return reply in self._questions
 
     def tell_answer(self, message: Sent) -> None:
-        """Have an answer come to who asked; an empty subject says that nobody hears."""
+        """Deliver an answer to the line that requested it; an empty subject: there is no subscription."""
         self._inbox.send(message, "answer")
 
     def _take_answer(self, message: Message) -> None:
@@ -179,7 +179,7 @@ class SimulatedLine:
             if message.subject:
                 answer.set_result(message.data)
             else:
-                answer.set_exception(NoAnswer("nobody listens"))
+                answer.set_exception(NoAnswer("no subscription"))
 
     def _reach_server(self) -> None:
         if self.link.is_cut:
@@ -193,7 +193,7 @@ class SimulatedLine:
 
 
 class Nats:
-    """The server, and everyone who has a line to it.
+    """The server, and the lines to it.
 
     Args:
         loop: Keeps time.
@@ -231,7 +231,7 @@ class Nats:
             self.lines.pop(line, None)
 
     def route(self, message: Sent) -> None:
-        """Pass a message on to whoever listens."""
+        """Pass a message on to its subscriptions."""
         for line in self.lines:
             if line.has_asked(message.subject):
                 line.tell_answer(Sent("answer", message.data, message.subject))

@@ -1,9 +1,10 @@
-"""What happens in a cluster's schedule: what may happen around one process, and what befalls a cluster."""
+"""The steps of a cluster's schedule: those around one process, and the faults of a cluster."""
 
 from collections.abc import Callable
 
 from progress_service.core.model import Status
 from tests.sim.cluster.world import EDGES, NAMES, RELAYS, ClusterWorld
+from tests.sim.environment import Setup, Step
 from tests.sim.schedule import (
     ALWAYS,
     HASTY,
@@ -15,10 +16,9 @@ from tests.sim.schedule import (
     Kind,
     Schedule,
 )
-from tests.sim.surroundings import Step
 
 LINGER_SECONDS = 60.0
-"""Longer than any outage here: so every end must be told."""
+"""Longer than any outage here: so every end must be shown."""
 KINDS = ("flush", "answer", "feed", "snapshot", "watch")
 AWAY = (0.25, 1.0, 3.0, 6.0)
 
@@ -77,4 +77,4 @@ def drawn(seed: int) -> Schedule:
     steps.append((1.0, ClusterWorld.insert, (0, 0, Status.RUNNING)))
     for _, action, arguments in chance.choices(kinds, weights, k=chance.randint(STEPS_MIN, STEPS_MAX)):
         steps.append((chance.choice(pauses), action, arguments(chance)))
-    return Schedule(seed, LINGER_SECONDS, tuple(steps), ClusterWorld, "--cluster ")
+    return Schedule(Setup(seed, LINGER_SECONDS), tuple(steps), ClusterWorld, "--cluster ")

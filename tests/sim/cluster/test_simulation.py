@@ -1,15 +1,15 @@
-"""Hundreds of a cluster's schedules with every run of the tests, and those that once broke a law."""
+"""Hundreds of a cluster's schedules with every run of the tests, and its regressions."""
 
 from itertools import islice
 
 import pytest
 
-from tests.sim.cluster.found import FOUND
+from tests.sim.cluster.regressions import REGRESSIONS
 from tests.sim.cluster.schedule import LINGER_SECONDS, drawn
 from tests.sim.cluster.world import ClusterWorld
+from tests.sim.environment import Setup, Step
 from tests.sim.schedule import Schedule
-from tests.sim.simulation import failures, fault_in, shortened
-from tests.sim.surroundings import Step
+from tests.sim.simulation import failures, shortened, violation_in
 
 SCHEDULES = 300
 PORTIONS = 4
@@ -17,16 +17,16 @@ PORTIONS = 4
 
 @pytest.mark.parametrize("portion", range(PORTIONS))
 @pytest.mark.timeout(600)
-def test_no_law_is_broken(portion: int) -> None:
-    """Whatever becomes of relays, edges and NATS: every page converges, misses no end and never goes back."""
+def test_every_invariant_holds(portion: int) -> None:
+    """Whatever happens to relays, edges and NATS: every page converges, misses no end and never goes back."""
     size = SCHEDULES // PORTIONS
     found = islice(failures(range(portion * size, (portion + 1) * size), drawn), 3)
-    broken = "\n\n".join(str(shortened(failure)) for failure in found)
-    assert not broken, broken
+    violations = "\n\n".join(str(shortened(failure)) for failure in found)
+    assert not violations, violations
 
 
-@pytest.mark.parametrize("steps", FOUND.values(), ids=FOUND.keys())
+@pytest.mark.parametrize("steps", REGRESSIONS.values(), ids=REGRESSIONS.keys())
 @pytest.mark.parametrize("seed", range(4))
-def test_what_was_found_stays_mended(steps: tuple[Step, ...], seed: int) -> None:
-    """Chance found these once, and may take its time to find them again; a seed says who leads first."""
-    assert fault_in(Schedule(seed, LINGER_SECONDS, steps, ClusterWorld)) is None
+def test_a_regression(steps: tuple[Step, ...], seed: int) -> None:
+    """Every invariant holds in a schedule in which one once did not; the seed decides which relay leads."""
+    assert violation_in(Schedule(Setup(seed, LINGER_SECONDS), steps, ClusterWorld)) is None

@@ -6,19 +6,19 @@ from anyio.abc import TaskGroup, TaskStatus
 from progress_service.cluster.edge import Edge
 from progress_service.cluster.line import Servers
 from progress_service.cluster.relay import Relay
-from progress_service.core.board import Board
-from progress_service.feeds.notify import NotifyFeed
+from progress_service.core.reducer import ActiveJobs
+from progress_service.feeds.feed import create_feed
 from progress_service.streams.beat import Beat
 from progress_service.streams.hub import Hub
 from progress_service.streams.publisher import Publisher
 from progress_service.streams.stream import Stream
 from tests.sim.cluster.processes import PROCESS, Process
-from tests.sim.pages import HEARTBEAT_SECONDS
+from tests.sim.environment import FLUSH_SECONDS, Environment
+from tests.sim.invariants import HEARTBEAT_SECONDS
 from tests.sim.response import Socket
-from tests.sim.surroundings import FLUSH_SECONDS, Surroundings
 
 
-class Part:
+class Member:
     """One process of the cluster. Its tasks end when it is killed."""
 
     def __init__(self, name: str) -> None:
@@ -41,35 +41,42 @@ class Part:
         raise NotImplementedError
 
 
-class RelayPart(Part):
+class RelayMember(Member):
     """A relay with its feed."""
 
-    def __init__(self, name: str, world: Surroundings) -> None:
+    def __init__(self, name: str, world: Environment) -> None:
         super().__init__(name)
         self.beat = Beat(world.clock)
         self.publisher = Publisher(
-            Board(linger_seconds=world.linger_seconds),
+            ActiveJobs(linger_seconds=world.setup.linger_seconds),
             self.beat,
             wall_clock=world.wall_clock,
             flush_seconds=FLUSH_SECONDS,
             epoch=name,
         )
-        self.feed = NotifyFeed("", clock=world.clock, linger_seconds=world.linger_seconds)
+        self.feed = create_feed(
+            "notify", "", self.publisher, clock=world.clock, finished_seconds=world.setup.linger_seconds
+        )
+        self.publisher.promote_by(self.feed.promote)
         self.relay = Relay(
-            self.publisher, servers=Servers((name,)), dsn="", ledger=self.feed.ledger, clock=world.clock
+            self.publisher,
+            servers=Servers((name,)),
+            dsn="",
+            catch_up=self.feed.catch_up,
+            clock=world.clock,
         )
         self.publisher.publish_to(self.relay)
 
     async def _begin(self, tasks: TaskGroup) -> None:
         tasks.start_soon(self.beat.run)
-        tasks.start_soon(self.feed.run, self.publisher.accept)
+        tasks.start_soon(self.feed.run)
         tasks.start_soon(self.relay.run)
 
 
-class EdgePart(Part):
+class EdgeMember(Member):
     """An edge with its streams."""
 
-    def __init__(self, name: str, world: Surroundings) -> None:
+    def __init__(self, name: str, world: Environment) -> None:
         super().__init__(name)
         self.beat = Beat(world.clock)
         self.edge = Edge(Servers((name,)), clock=world.clock, wall_clock=world.wall_clock)
@@ -80,7 +87,7 @@ class EdgePart(Part):
             heartbeat_seconds=HEARTBEAT_SECONDS,
         )
         self.edge.publish_to(self.hub)
-        self.laws = world.laws
+        self.invariants = world.invariants
         self.sockets: dict[Socket, None] = {}
 
     def open(self, stream: Stream, socket: Socket) -> None:
@@ -97,12 +104,12 @@ class EdgePart(Part):
             socket.browser.closed(socket)
 
     async def _answer(self, stream: Stream, socket: Socket) -> None:
-        self.laws.opened(socket)
+        self.invariants.opened(socket)
         try:
             await self.hub.serve(stream, socket.receive)
         finally:
             del self.sockets[socket]
-            self.laws.closed(socket)
+            self.invariants.closed(socket)
 
     async def _begin(self, tasks: TaskGroup) -> None:
         await tasks.start(self.hub.run)
