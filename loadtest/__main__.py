@@ -1,6 +1,6 @@
 """The measuring programs by name: a list of them, or one, with its options.
 
-A program is a module of this package with a `main(arguments)`.
+A program is a module of this package with a `main(arguments)`; `update-cost` is in `update_cost.py`.
 """
 
 import ast
@@ -23,7 +23,7 @@ def programs() -> Mapping[str, str]:
     for path in sorted(Path(__file__).parent.glob("[!_]*.py")):
         module = ast.parse(path.read_text(encoding="utf-8"))
         if any(isinstance(part, ast.FunctionDef) and part.name == "main" for part in module.body):
-            found[path.stem] = (ast.get_docstring(module) or "").partition("\n")[0]
+            found[path.stem.replace("_", "-")] = (ast.get_docstring(module) or "").partition("\n")[0]
     return found
 
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     known = programs()
     match arguments:
         case [name, *options] if name in known:
-            return int(importlib.import_module(f"loadtest.{name}").main(options) or 0)
+            return int(importlib.import_module(f"loadtest.{name.replace('-', '_')}").main(options) or 0)
         case [] | ["-h" | "--help"]:
             _list(known)
             return 0

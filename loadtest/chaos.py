@@ -1,15 +1,16 @@
 """Everything is broken, again and again, under writes and many browsers: is anything ever lost or mixed up?
 
 A real PostgreSQL, the way to it and the real service are killed, frozen, cut, slowed, made deaf and
-restarted, in an order that a seed decides. Workers write throughout, and know what the database must hold;
-browsers keep to the standard. After each fault a pulse of every user is written: the time until each of that
-user's browsers has seen it is the time to recover. Every few faults the workers rest; then each browser's
-picture must become that of the database, and each must have seen every job of its user end that has ended.
+restarted, in an order that a seed decides; now and then a standby that lacks the last commits takes over.
+Workers write throughout, and know what the database must hold; browsers keep to the standard. After each
+fault a pulse of every user is written: the time until each of that user's browsers has seen it is the time to
+recover. Every few faults the workers rest; then each browser's picture must become that of the database, and
+each must have seen every job of its user end that has ended.
 """
 
 import argparse
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,14 +19,17 @@ import anyio
 
 from loadtest.access import SECRET
 from loadtest.figures import Figure
-from loadtest.havoc import Service, Way, killed_at_last, to_postgres
+from loadtest.havoc import Database, Service, Way, killed_at_last, to_postgres
 from loadtest.report import parsed
 from loadtest.trial import (
     SEEN_SECONDS_MAX,
+    SETTINGS,
     Faults,
     Trial,
     break_and_publish,
     breaking_options,
+    compare,
+    rest,
     spans,
     terminate,
     verdicts,
@@ -33,19 +37,30 @@ from loadtest.trial import (
     written_to,
 )
 from tests.cluster import free_port
+from tests.failover import FailoverPair, failover_pair
 
 DEAF_SECONDS_MAX = 5.0
 RECOVERY_SECONDS_MAX = 2.0
+TRUE_AGAIN_SECONDS_MAX = 5.0
 
 
 @dataclass(kw_only=True)
 class Scene(Trial):
     """All that takes part."""
 
-    way: Way
+    pair: FailoverPair
+    ways: Mapping[Database, Way]
+    """To each of the two databases."""
     service: Service
     noticed: list[float] = field(default_factory=list)
     """Seconds until a connection that had gone deaf was given up."""
+    true_again: list[float] = field(default_factory=list)
+    """Seconds from the promotion of a standby until every browser showed what that one holds."""
+
+    @property
+    def way(self) -> Way:
+        """The way to the primary."""
+        return self.ways[self.database]
 
 
 async def _cut(scene: Scene) -> None:
@@ -80,6 +95,24 @@ async def _crashed(scene: Scene) -> None:
     await scene.database.crash()
     await anyio.sleep(scene.chance.uniform(0.0, 1.0))
     await scene.database.start()
+
+
+async def _failed_over(scene: Scene) -> None:
+    """The primary dies with commits that its standby has not received; what is shown has to go back."""
+    await scene.pair.stop_replication()
+    await anyio.sleep(scene.chance.uniform(0.3, 1.5))
+    await rest(scene)
+    for browser in scene.everyone:
+        browser.may_go_back = True
+    await scene.pair.fail_over()
+    scene.database, began = scene.pair.primary, time.monotonic()
+    for ledger in scene.ledgers:
+        await ledger.forget_lost_ends()
+    await compare(scene)
+    scene.true_again.append(time.monotonic() - began)
+    for browser in scene.everyone:
+        browser.may_go_back = False
+    await scene.pair.rejoin()
 
 
 async def _service_killed(scene: Scene) -> None:
@@ -117,6 +150,7 @@ FAULTS: Faults[Scene] = {
     "database frozen": (_frozen, 8),
     "database restarted": (_restarted, 8),
     "database killed": (_crashed, 8),
+    "fail-over that loses commits": (_failed_over, 6),
     "service killed": (_service_killed, 4),
     "service restarted": (_service_restarted, 4),
     "browsers vanish": (_vanished, 8),
@@ -135,23 +169,27 @@ def main(arguments: Sequence[str]) -> int:
 @asynccontextmanager
 async def _staged(asked: argparse.Namespace, folder: Path) -> AsyncIterator[Scene]:
     async with (
-        written_to(asked, folder) as (database, ledgers, chance),
+        failover_pair(folder / "postgres", SETTINGS) as pair,
+        written_to(asked, pair.primary, pair.dsn) as (ledgers, chance),
         anyio.create_task_group() as tasks,
     ):
-        way = Way(to_postgres(database.dsn))
-        await tasks.start(way.run)
+        ways = {server: Way(to_postgres(server.dsn)) for server in pair.servers}
+        for way in ways.values():
+            await tasks.start(way.run)
+        hosts = ",".join(f"127.0.0.1:{way.port}" for way in ways.values())
         settings = {
-            "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{way.port}/postgres",
+            "DATABASE_URL": f"postgresql://postgres@{hosts}/postgres",
             "PROGRESS_JWT_SECRET": SECRET,
             "PROGRESS_LINGER_SECONDS": str(asked.linger),
         }
         service = Service(free_port(), settings, folder / "service.log")
         scene = Scene(
-            database=database,
+            database=pair.primary,
             ledgers=ledgers,
             browsers=watchers(ledgers, asked.browsers, [service.port]),
             chance=chance,
-            way=way,
+            pair=pair,
+            ways=ways,
             service=service,
         )
         async with killed_at_last([service]):
@@ -173,4 +211,5 @@ def _figures(scene: Scene) -> list[Figure]:
         *spans("recovery after faults of service and browsers", theirs),
         *spans("recovery after a deaf connection", scene.recoveries.get(DEAF, [])),
         *spans("a deaf connection noticed", scene.noticed, 1000 * DEAF_SECONDS_MAX),
+        *spans("true again after lost commits", scene.true_again, 1000 * TRUE_AGAIN_SECONDS_MAX),
     ]

@@ -13,6 +13,7 @@ import os
 import random
 import sys
 import time
+from collections.abc import Iterable
 from itertools import accumulate
 
 import asyncpg
@@ -28,22 +29,34 @@ WRITE = f"""
         'stamped', extract(epoch FROM clock_timestamp())::float8)
     WHERE id = $1
 """  # noqa: S608 - of constants.
+WRITE_ROWS = WRITE.replace("id = $1", "id = ANY($1::uuid[])")
 
 
 class Orders(msgspec.Struct):
-    """What to write: to these jobs in turn, so many UPDATEs a second, from *begin* (a Unix time) on."""
+    """What to write: to these jobs in turn, so many changes a second, from *begin* (a Unix time) on.
+
+    Each statement changes the *rows* next jobs. The statements follow one another at random, or at equal
+    distances if the schedule *is_steady*.
+    """
 
     jobs: list[str]
     per_second: float
     seconds: float
     begin: float
     seed: int
+    rows: int = 1
+    is_steady: bool = False
+
+    @property
+    def batches(self) -> list[list[str]]:
+        """The jobs of each statement; after the last, the first comes again."""
+        return [self.jobs[first : first + self.rows] for first in range(0, len(self.jobs), self.rows)]
 
 
 class Done(msgspec.Struct):
     """What was written: the number of each job's last UPDATE, and, in seconds, how it went.
 
-    Of each UPDATE that has a planned time, in order: `late` is how long after that it was sent, `took` how
+    Of each statement that has a planned time, in order: `late` is how long after that it was sent, `took` how
     long it took until its commit was known, and `known` is when that was (a Unix time).
     """
 
@@ -54,32 +67,48 @@ class Done(msgspec.Struct):
 
 
 async def _write(connection: "asyncpg.Connection[asyncpg.Record]", orders: Orders) -> Done:
-    chance = random.Random(orders.seed)  # noqa: S311 - the same schedule for everyone; guards nothing.
-    count = round(orders.per_second * orders.seconds)
-    offsets = accumulate(chance.expovariate(orders.per_second) for _ in range(count))
+    batches, per_second = orders.batches, orders.per_second / orders.rows
     done = Done(dict.fromkeys(orders.jobs, 0), [], [], [])
-    for number, offset in enumerate(offsets):
+    for number, offset in enumerate(_offsets(orders, per_second)):
         planned = orders.begin + offset
         _sleep_until(planned)
         sent = time.time()
-        await _update(connection, orders.jobs[number % len(orders.jobs)], planned, "running", done)
+        await _update(connection, batches[number % len(batches)], planned, "running", done)
         known = time.time()
         done.late.append(sent - planned)
         done.took.append(known - sent)
         done.known.append(known)
-    for number, job in enumerate(orders.jobs):
-        _sleep_until(orders.begin + orders.seconds + number / orders.per_second)
-        await _update(connection, job, 0.0, "completed", done)
+    for number, jobs in enumerate(batches):
+        _sleep_until(orders.begin + orders.seconds + number / per_second)
+        await _update(connection, jobs, 0.0, "completed", done)
     return done
 
 
+def _offsets(orders: Orders, per_second: float) -> Iterable[float]:
+    """When each statement is due, in seconds after the beginning."""
+    count = round(per_second * orders.seconds)
+    if orders.is_steady:
+        return ((number + 0.5) / per_second for number in range(count))
+    chance = random.Random(orders.seed)  # noqa: S311 - the same schedule for everyone; guards nothing.
+    return accumulate(chance.expovariate(per_second) for _ in range(count))
+
+
 async def _update(
-    connection: "asyncpg.Connection[asyncpg.Record]", job: str, planned: float, status: str, done: Done
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    jobs: list[str],
+    planned: float,
+    status: str,
+    done: Done,
 ) -> None:
-    done.numbers[job] += 1
-    answer = await connection.execute(WRITE, job, done.numbers[job], planned, status)
-    if answer != "UPDATE 1":
-        raise RuntimeError(f"of job {job} PostgreSQL said {answer}")
+    """Change these jobs, all of which have been changed equally often, in one statement."""
+    number = done.numbers[jobs[0]] + 1
+    if len(jobs) == 1:
+        answer = await connection.execute(WRITE, jobs[0], number, planned, status)
+    else:
+        answer = await connection.execute(WRITE_ROWS, jobs, number, planned, status)
+    if answer != f"UPDATE {len(jobs)}":
+        raise RuntimeError(f"of the jobs {jobs[:3]} PostgreSQL said {answer}")
+    done.numbers.update(dict.fromkeys(jobs, number))
 
 
 def _sleep_until(moment: float) -> None:
@@ -90,7 +119,6 @@ def _sleep_until(moment: float) -> None:
 
 async def _main() -> None:
     connection = await asyncpg.connect(os.environ["DATABASE_URL"])
-    await connection.prepare(WRITE)
     print("ready", flush=True)
     orders = msgspec.json.decode(sys.stdin.readline(), type=Orders)
     done = await _write(connection, orders)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from loadtest.access import stream_request
 from loadtest.answers import Silence, WrongAnswerError
@@ -53,8 +53,9 @@ class Contestant:
 
 
 @contextmanager
-def _ours(feed: str, dsn: str, core: Sequence[int]) -> Iterator[Serving]:
+def _ours(feed: str, more: Mapping[str, str], dsn: str, core: Sequence[int]) -> Iterator[Serving]:
     settings = {
+        **more,
         "DATABASE_URL": dsn,
         "PROGRESS_FEED": feed,
         # All who watch live on one machine, which no real crowd does.
@@ -82,12 +83,17 @@ def contestants() -> dict[str, Contestant]:
     Ours takes notifications of each statement, or reads the write-ahead log, and its table has all of its
     rules. The peers listen to the usual trigger for each row, on a table without any rule.
     """
-    ours = Contestant(OURS, schema_text("notify"), partial(_ours, "notify"))
-    by_log = Contestant(OURS_BY_LOG, schema_text("wal"), partial(_ours, "wal"))
     others = [
         Contestant(peer.name, BARE + ROW, partial(peer_serving, peer), peer.absent()) for peer in peers()
     ]
-    return {each.name: each for each in (ours, by_log, *others)}
+    return {each.name: each for each in (ours(), ours(OURS_BY_LOG, "wal"), *others)}
+
+
+def ours(
+    name: str = OURS, feed: Literal["notify", "wal"] = "notify", settings: Mapping[str, str] | None = None
+) -> Contestant:
+    """Our service by that feed, with more *settings* of its own."""
+    return Contestant(name, schema_text(feed), partial(_ours, feed, settings or {}))
 
 
 def add_options(parser: argparse.ArgumentParser, *, default: Sequence[str] | None = None) -> None:

@@ -37,7 +37,7 @@ class Ours:
         self._pace = begun(self._job, Instant(first.at))
 
     def report(self, report: Report) -> None:
-        """Take it in as the board does."""
+        """Take it in as the reducer does."""
         self._job = as_job(report)
         self._pace = advanced(self._pace, self._job, Instant(report.at))
 

@@ -195,7 +195,7 @@ def _verdict(text: str, *, is_met: bool) -> str:
 
 
 def _costs() -> Iterator[str]:
-    """What it costs the board for a job that reports four times a second, and for one in batches."""
+    """What it costs the reducer for a job that reports four times a second, and for one in batches."""
     for kind in ("steady", "batches of 50"):
         (trace,) = traces({kind: TRAINING[kind]}, range(1))
         heard = [(as_job(report), Instant(report.at)) for report in trace.reports] * 10

@@ -71,6 +71,17 @@ class Database:
         return [postmaster, *postmaster.children(recursive=True)]
 
 
+@asynccontextmanager
+async def running(database: Database) -> AsyncIterator[Database]:
+    """The database, started, and stopped in the end."""
+    await database.start()
+    try:
+        yield database
+    finally:
+        with anyio.CancelScope(shield=True):
+            await database.stop()
+
+
 Connect = Callable[[], Awaitable[ByteStream]]
 
 

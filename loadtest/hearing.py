@@ -1,4 +1,4 @@
-"""The process that hears of changes, for `writers`: one of our feeds with its board, or a plain listener.
+"""The process that hears of changes, for `writers`: one of our feeds with its reducer, or a plain listener.
 
     python -m loadtest.hearing row|notify|wal          (DATABASE_URL names the database)
 
@@ -11,22 +11,20 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import anyio
 import asyncpg
 
-from progress_service.core.board import Board
-from progress_service.core.events import Fact, FeedState, FeedTurned, SnapshotTaken
-from progress_service.feeds.following import FollowingFeed
-from progress_service.feeds.notify import NotifyFeed
-from progress_service.feeds.wal import WalFeed
+from progress_service.core.events import Event, FeedState, FeedStateChanged
+from progress_service.core.model import Revision
+from progress_service.core.reducer import ActiveJobs
+from progress_service.feeds.feed import create_feed
 from progress_service.parts import monotonic_clock
 
-LINGER_SECONDS = 5.0
+FINISHED_SECONDS = 5.0
 ROW_CHANNEL = "job_changed"
-FEEDS: dict[str, type[FollowingFeed]] = {"notify": NotifyFeed, "wal": WalFeed}
 
 
 async def row(dsn: str) -> None:
@@ -43,37 +41,52 @@ async def row(dsn: str) -> None:
     await connection.close()
 
 
-async def ours(feed: FollowingFeed) -> None:
-    """A feed of the service, and the board that it keeps."""
-    board = Board(linger_seconds=LINGER_SECONDS)
-    users: set[str] = set()
-    outages = 0
-    is_live = anyio.Event()
+class Sink:
+    """Takes a feed's events into a map of jobs, all of which are urgent."""
 
-    def accept(told: Sequence[Fact | FeedTurned]) -> None:
-        nonlocal outages
-        for fact in told:
-            match fact:
-                case FeedTurned():
-                    outages += fact.state is FeedState.LOST
-                    if fact.state is FeedState.LIVE:
-                        is_live.set()
-                    continue
-                case SnapshotTaken():
-                    users.update(report.job.user_id for report in fact.reports)
-            board.apply(fact)
+    def __init__(self) -> None:
+        self.jobs = ActiveJobs(linger_seconds=FINISHED_SECONDS)
+        self.outages = 0
+        self.is_live = anyio.Event()
 
-    def state() -> dict[str, Any]:
-        jobs = [job for user_id in users for job in board.view(user_id)]
-        return {
-            "completed": {job.id: job.progress.completed for job in jobs if job.progress.completed},
-            "faults": outages + feed.ledger.healed,
-        }
+    def handle(self, batch: Sequence[Event | FeedStateChanged]) -> None:
+        """Apply the events, and count how often the feed was lost."""
+        for event in batch:
+            if not isinstance(event, FeedStateChanged):
+                self.jobs.apply(event)
+            elif event.state is FeedState.LIVE:
+                self.is_live.set()
+            else:
+                self.outages += self.is_live.is_set()
 
+    def revision(self, job_id: str) -> Revision | None:
+        """The revision of a job, if it is in the map."""
+        job = self.jobs.job(job_id)
+        return None if job is None else job.revision
+
+    def job_ids(self) -> Collection[str]:
+        """The ids of all jobs."""
+        return self.jobs.ids
+
+    def is_urgent(self, job_id: str) -> bool:
+        """Whether its hints are read at once."""
+        del job_id
+        return True
+
+    def completed(self) -> dict[str, int]:
+        """How far each job is that has begun to move."""
+        jobs = [job for job_id in self.jobs.ids if (job := self.jobs.job(job_id))]
+        return {job.id: job.progress.completed for job in jobs if job.progress.completed}
+
+
+async def ours(kind: str, dsn: str) -> None:
+    """A feed of the service, and the map of jobs that it keeps."""
+    sink = Sink()
+    feed = create_feed(kind, dsn, sink, clock=monotonic_clock, finished_seconds=FINISHED_SECONDS)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(feed.run, accept)
-        await is_live.wait()
-        await _answer(state)
+        tasks.start_soon(feed.run)
+        await sink.is_live.wait()
+        await _answer(lambda: {"completed": sink.completed(), "faults": sink.outages + feed.counters.repairs})
         tasks.cancel_scope.cancel()
 
 
@@ -93,7 +106,7 @@ async def _run(kind: str) -> None:
     if kind == "row":
         await row(dsn)
     else:
-        await ours(FEEDS[kind](dsn, clock=monotonic_clock, linger_seconds=LINGER_SECONDS))
+        await ours(kind, dsn)
 
 
 if __name__ == "__main__":

@@ -27,9 +27,9 @@ from loadtest.postgres import connected
 from loadtest.process import served
 from loadtest.report import options, parsed, publish
 from loadtest.scene import world
-from progress_service.core.board import Board
-from progress_service.core.events import JobReported, SnapshotTaken
+from progress_service.core.events import JobUpserted
 from progress_service.core.model import Instant, Job, Progress, Status
+from progress_service.core.reducer import ActiveJobs
 from progress_service.jobs.schema import schema_text
 from progress_service.streams.beat import Beat
 from progress_service.streams.publisher import Publisher
@@ -44,7 +44,6 @@ FLUSHES = 200
 STEP_SECONDS = 0.25
 BORN = datetime(2026, 1, 1, tzinfo=UTC)
 
-NEW_USERS = "INSERT INTO users SELECT FROM generate_series(1, $1) RETURNING id"
 NEW_JOBS = """
     INSERT INTO bulk_enrichment_jobs (user_id, label, status, lease_seconds, progress)
     SELECT owner, 'contacts, part ' || number, 'running', 1000000,
@@ -112,7 +111,7 @@ def _start(dsn: str, users: Sequence[UUID]) -> _Start:
 
 async def _filled(dsn: str, jobs: int) -> list[UUID]:
     async with connected(dsn) as connection:
-        users = [row[0] for row in await connection.fetch(NEW_USERS, max(1, jobs // JOBS_EACH))]
+        users = [uuid4() for _ in range(max(1, jobs // JOBS_EACH))]
         await connection.execute(NEW_JOBS, users, JOBS_EACH)
         await connection.execute("VACUUM ANALYZE bulk_enrichment_jobs")
         await connection.execute("CHECKPOINT")
@@ -176,14 +175,13 @@ class _Measured:
         self._jobs = [_job(str(uuid4()), str(uuid4()), 0) for _ in range(size)]
         self._beat = Beat(lambda: self._now)
         self._publisher = Publisher(
-            Board(linger_seconds=5.0),
+            ActiveJobs(linger_seconds=5.0),
             self._beat,
             wall_clock=lambda: BORN,
             flush_seconds=0.1,
             epoch="load",
         )
-        reports = tuple(JobReported(job, self._now) for job in self._jobs)
-        self._publisher.accept([SnapshotTaken(reports, self._now)])
+        self._publisher.handle([JobUpserted(job, self._now) for job in self._jobs])
         self._watchers = _Watchers()
         self._publisher.publish_to(self._watchers)
 
@@ -200,9 +198,9 @@ class _Measured:
             for place in self._random.sample(range(len(self._jobs)), changes):
                 old = self._jobs[place]
                 self._jobs[place] = _job(old.id, old.user_id, old.revision + 1)
-                facts.append(JobReported(self._jobs[place], self._now))
+                facts.append(JobUpserted(self._jobs[place], self._now))
             before, began = self._watchers.pushes, time.process_time()
-            self._publisher.accept(facts)
+            self._publisher.handle(facts)
             self._beat.run_due(self._now)
             taken += time.process_time() - began
             pushed = self._watchers.pushed

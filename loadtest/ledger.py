@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import anyio
 import asyncpg
+from asyncpg.connect_utils import SessionAttribute
 
 if TYPE_CHECKING:
     from loadtest.postgres import Connection
@@ -31,10 +32,15 @@ MOVE = """
     UPDATE bulk_enrichment_jobs SET progress = progress || jsonb_build_object('completed', $2::int)
     WHERE id = $1
 """
-END = "UPDATE bulk_enrichment_jobs SET status = $2 WHERE id = $1 AND status = 'running'"
+END = "UPDATE bulk_enrichment_jobs SET status = $2 WHERE id = $1 AND status IN ('running', $2)"
+NO_ROW = "UPDATE 0"
 AT_WORK = """
     SELECT id::text, revision FROM bulk_enrichment_jobs
     WHERE user_id = $1 AND status IN ('pending', 'running', 'paused')
+"""
+ENDED = """
+    SELECT id::text, status FROM bulk_enrichment_jobs
+    WHERE user_id = $1 AND status IN ('completed', 'failed', 'cancelled')
 """
 SESSIONS = """
     SELECT pid, application_name, state, wait_event_type, wait_event, now() - xact_start AS age,
@@ -70,13 +76,19 @@ class Ledger:
         while True:
             job_id = uuid4()
             await self._write(BEGIN, job_id, self.user_id, self.owner)
-            for step in range(self._chance.randrange(1, STEPS_MAX)):
-                await self._rest()
-                await self._write(MOVE, job_id, step * 10)
+            status = await self._end(job_id)
+            if status is not None:
+                self.ended.add((str(job_id), status))
+
+    async def _end(self, job_id: UUID) -> str | None:
+        """Move a job to its end; how it ended, or None if a fail-over has lost the row."""
+        for step in range(self._chance.randrange(1, STEPS_MAX)):
             await self._rest()
-            status = self._chance.choice(ENDS)
-            await self._write(END, job_id, status)
-            self.ended.add((str(job_id), status))
+            if await self._write(MOVE, job_id, step * 10) == NO_ROW:
+                return None
+        await self._rest()
+        status = self._chance.choice(ENDS)
+        return None if await self._write(END, job_id, status) == NO_ROW else status
 
     def go_on(self) -> None:
         """Let the worker write."""
@@ -102,8 +114,16 @@ class Ledger:
             rows = await connection.fetch(AT_WORK, self.user_id, timeout=STATEMENT_SECONDS_MAX)
             return {row[0]: row[1] for row in rows}
 
-    async def _write(self, statement: str, *values: Any) -> None:
-        """Execute a statement until it is done.
+    async def forget_lost_ends(self) -> None:
+        """After a fail-over that lost commits, keep only the ends that the database still holds."""
+        self.forget()
+        async with self._turn:
+            connection = await self._connected()
+            rows = await connection.fetch(ENDED, self.user_id, timeout=STATEMENT_SECONDS_MAX)
+        self.ended &= {(row[0], row[1]) for row in rows}
+
+    async def _write(self, statement: str, *values: Any) -> str:
+        """Execute a statement until it is done; PostgreSQL's answer.
 
         Raises:
             StuckError: It could not be done for two minutes.
@@ -113,7 +133,7 @@ class Ledger:
             try:
                 async with self._turn:
                     connection = await self._connected()
-                    await connection.execute(statement, *values, timeout=STATEMENT_SECONDS_MAX)
+                    return await connection.execute(statement, *values, timeout=STATEMENT_SECONDS_MAX)
             except OUTAGE as error:
                 self.forget()
                 if time.monotonic() - began > OUTAGE_SECONDS_MAX:
@@ -121,8 +141,6 @@ class Ledger:
                         f"{self.owner} cannot write: {error!r}\n{await self._others()}"
                     ) from error
                 await anyio.sleep(PAUSE_SECONDS)
-            else:
-                return
 
     def forget(self) -> None:
         """Let go of the connection; it may be a dead one."""
@@ -147,5 +165,10 @@ class Ledger:
 
     async def _connected(self) -> "Connection":
         if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(self._dsn, timeout=STATEMENT_SECONDS_MAX)
+            # Of several hosts, the one that is the primary.
+            self._connection = await asyncpg.connect(
+                self._dsn,
+                timeout=STATEMENT_SECONDS_MAX,
+                target_session_attrs=SessionAttribute.read_write,
+            )
         return self._connection

@@ -18,9 +18,10 @@ from anyio.abc import TaskGroup
 
 from loadtest.access import SECRET
 from loadtest.figures import Figure
-from loadtest.havoc import Relay, Service, Way, killed_at_last
+from loadtest.havoc import Database, Relay, Service, Way, killed_at_last, running
 from loadtest.report import parsed
 from loadtest.trial import (
+    SETTINGS,
     Faults,
     Trial,
     break_and_publish,
@@ -146,7 +147,8 @@ def main(arguments: Sequence[str]) -> int:
 @asynccontextmanager
 async def _staged(asked: argparse.Namespace, folder: Path) -> AsyncIterator[Scene]:
     async with (
-        written_to(asked, folder) as (database, ledgers, chance),
+        running(Database(folder / "postgres", SETTINGS)) as database,
+        written_to(asked, database) as (ledgers, chance),
         nats_server() as nats,
         anyio.create_task_group() as tasks,
     ):

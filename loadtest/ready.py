@@ -1,6 +1,6 @@
 """A write right after `/readyz` says ready: is it seen, every time?
 
-Each time a fresh service starts on a real PostgreSQL, with its own feed, board and socket. A stream is open
+Each time a fresh service starts on a real PostgreSQL, with its own feed, reducer and socket. A stream is open
 and `/readyz` has said no before the feed is live, or the try does not count. Until the first yes another
 connection commits jobs of the stream's user, each a row that is written only once: what falls between a
 snapshot and LISTEN is then lost for good. At the first yes one more is committed, at once. All of them have
@@ -38,7 +38,6 @@ SEEN_SECONDS_MAX = 5.0
 # Nothing here needs to outlive a power cut, and the sooner a commit is done the closer is the race.
 HASTY = {"fsync": "off", "full_page_writes": "off"}
 
-NEW_USER = "INSERT INTO users DEFAULT VALUES RETURNING id"
 NEW_JOB = "INSERT INTO bulk_enrichment_jobs (id, user_id, status) VALUES ($1, $2, 'running')"
 TOUCH = "UPDATE bulk_enrichment_jobs SET progress = jsonb_build_object('completed', $2::int) WHERE id = $1"
 TIDY_UP = "DELETE FROM bulk_enrichment_jobs WHERE user_id = $1"
@@ -124,7 +123,7 @@ async def _try_one_after_another(dsn: str, tally: Tally) -> None:
 async def _try_once(dsn: str, writers: "tuple[Connection, Connection]", tally: Tally) -> bool:
     """Start a service and see what its stream tells; False if it was ready before all was prepared."""
     _, writer = writers
-    user_id: UUID = await writer.fetchval(NEW_USER)
+    user_id = uuid4()
     settings = Settings(_env_file=None, jwt_secret=SECRET)
     with listening_socket("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
@@ -178,7 +177,7 @@ async def _make_noise(dsn: str) -> None:
     """Write another user's row as fast as it goes."""
     async with _connected(dsn) as connection:
         job_id, count = uuid4(), 0
-        await connection.execute(NEW_JOB, job_id, await connection.fetchval(NEW_USER))
+        await connection.execute(NEW_JOB, job_id, uuid4())
         while True:
             count += 1
             await connection.execute(TOUCH, job_id, count)

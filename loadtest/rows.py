@@ -1,19 +1,20 @@
-"""A made-up table at work, as the database tells of it: notifications with rows, and what must come of them.
+"""A made-up table at work, as the reader sees it: records of its rows, and what must come of them.
 
-Everything is text at first and is decoded for each run, so that every fact has strings of its own, as it has
-when it comes over a socket. Random, but the same each time.
+Each record is kept encoded and is read for each run, so that every event has strings of its own, as it has
+when they come over a socket. Random, but the same each time.
 """
 
-import json
 import random
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from progress_service.core.events import Fact
+import msgspec
+
+from progress_service.core.events import Event, JobDeleted
 from progress_service.core.model import Instant
-from progress_service.wire import rows
+from progress_service.wire.rows import MalformedRow, decode_row
 
 FACTS_PER_SECOND = 10_000
 BATCH_FACTS = 1_000
@@ -22,8 +23,20 @@ BIRTH = datetime(2024, 2, 29, 12, tzinfo=UTC)
 BIRTH_REVISION = int(BIRTH.timestamp() * 1_000_000)
 
 # Of a hundred steps: mostly counts that move, as in life.
-PROGRESS, FINISH, PAUSE, LATE, DELETE = "progress", "finish", "pause", "late", "delete"
-STEPS = {PROGRESS: 88, FINISH: 6, PAUSE: 2, LATE: 3, DELETE: 1}
+PROGRESS, FINISH, PAUSE, DELETE = "progress", "finish", "pause", "delete"
+STEPS = {PROGRESS: 91, FINISH: 6, PAUSE: 2, DELETE: 1}
+
+Date = datetime | None
+Record = tuple[str, str, str, int, str, str, None, None, datetime, Date, datetime, Date, float | None]
+"""As `progress_service.wire.rows.COLUMNS` names them."""
+
+Payload = bytes
+"""An encoded record, or an encoded id where a read has found no row."""
+
+Read = Record | str
+
+_encode = msgspec.msgpack.encode
+_decode = msgspec.msgpack.Decoder(Read).decode
 
 
 @dataclass(slots=True)
@@ -42,36 +55,36 @@ class Row:
     place: int = 0
     """Where in the stream its last report stands."""
 
-    def report(self, *, revisions_ago: int = 0) -> str:
-        """The notification that PostgreSQL sends for it."""
-        updated_at = (BIRTH + timedelta(seconds=self.place / FACTS_PER_SECOND)).isoformat()
+    def report(self) -> Payload:
+        """What a read finds."""
+        updated_at = BIRTH + timedelta(seconds=self.place / FACTS_PER_SECOND)
         is_finished = self.status == "completed"
-        row = {
-            "id": self.id,
-            "user_id": self.user_id,
-            "label": self.label,
-            "status": self.status,
-            "requested": None,
-            "progress": {
-                "total": self.total,
-                "completed": self.completed,
-                "failed": self.failed,
-                "current_batch": self.batch,
-            },
-            "error": None,
-            "revision": self.revision - revisions_ago,
-            "created_at": BIRTH.isoformat(),
-            "started_at": (BIRTH + timedelta(seconds=1)).isoformat(),
-            "updated_at": updated_at,
-            "finished_at": updated_at if is_finished else None,
-            "finished_seconds": 0.0 if is_finished else None,
+        progress = {
+            "total": self.total,
+            "completed": self.completed,
+            "failed": self.failed,
+            "current_batch": self.batch,
         }
-        return json.dumps({"reported": [row]}, separators=(",", ":"))
+        record: Record = (
+            self.id,
+            self.user_id,
+            self.status,
+            self.revision,
+            msgspec.json.encode(progress).decode(),
+            self.label,
+            None,
+            None,
+            BIRTH,
+            BIRTH + timedelta(seconds=1),
+            updated_at,
+            updated_at if is_finished else None,
+            0.0 if is_finished else None,
+        )
+        return _encode(record)
 
-    def deletion(self) -> str:
-        """The notification of its deletion."""
-        row = {"id": self.id, "user_id": self.user_id, "revision": self.revision}
-        return json.dumps({"deleted": [row]}, separators=(",", ":"))
+    def deletion(self) -> Payload:
+        """What a read finds after its deletion."""
+        return _encode(self.id)
 
 
 @dataclass(slots=True)
@@ -87,9 +100,8 @@ class Script:
     users: int
     rows: list[Row] = field(default_factory=list)
     finished: list[Row] = field(default_factory=list)
-    opening: list[str] = field(default_factory=list)
-    payloads: list[str] = field(default_factory=list)
-    late: int = 0
+    opening: list[Payload] = field(default_factory=list)
+    payloads: list[Payload] = field(default_factory=list)
     users_known: list[str] = field(default_factory=list)
     # The same stream for everyone; guards nothing.
     _random: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311
@@ -106,24 +118,15 @@ class Script:
             (step,) = self._random.choices([*STEPS], [*STEPS.values()])
             self._step(step, self._random.randrange(self.active))
 
-    def everyone_reports(self) -> list[str]:
+    def everyone_reports(self) -> list[Payload]:
         """One report of progress from each row at work."""
         for row in self.rows:
             self._move(row, PROGRESS)
         return [row.report() for row in self.rows]
 
-    @property
-    def news(self) -> int:
-        """How many of the payloads tell something new."""
-        return len(self.payloads) - self.late
-
     def _step(self, step: str, place: int) -> None:
         row = self.rows[place]
         row.place = len(self.payloads)
-        if step == LATE:
-            self.late += 1
-            self.payloads.append(row.report(revisions_ago=1))
-            return
         if step == DELETE:
             self.payloads.append(row.deletion())
         else:
@@ -158,16 +161,21 @@ class Script:
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
 
 
-def decoded(payloads: Iterable[str], at: Instant) -> Iterator[Fact]:
-    """The facts that the payloads tell, read as the feed reads them."""
-    for payload in payloads:
-        notification = rows.notification(payload)
-        reports, malformed = rows.jobs_reported(notification.reported, at)
-        if malformed:
-            raise AssertionError(f"the made-up row is malformed: {malformed[0].reason}")
-        yield from reports
-        for row in notification.deleted:
-            yield rows.job_deleted(row, at)
+def found(payloads: Iterable[Payload]) -> list[Read]:
+    """What the reads find, with strings of its own."""
+    return [_decode(payload) for payload in payloads]
+
+
+def decoded(reads: Iterable[Read], at: Instant) -> Iterator[Event]:
+    """The events of what was read at *at*, decoded as the reader does."""
+    for read in reads:
+        if isinstance(read, str):
+            yield JobDeleted(read, at)
+            continue
+        event = decode_row(read, at)
+        if isinstance(event, MalformedRow):
+            raise AssertionError(f"the made-up row is malformed: {event.reason}")  # noqa: TRY004 - of ours.
+        yield event
 
 
 def heard_at(place: int) -> Instant:
@@ -175,7 +183,7 @@ def heard_at(place: int) -> Instant:
     return Instant(place // BATCH_FACTS * BATCH_FACTS / FACTS_PER_SECOND)
 
 
-def batches(payloads: Sequence[str]) -> Iterator[tuple[Instant, Sequence[str]]]:
+def batches(payloads: Sequence[Payload]) -> Iterator[tuple[Instant, Sequence[Payload]]]:
     """The payloads as they come in, by the instant at which each batch is heard."""
     for place in range(0, len(payloads), BATCH_FACTS):
         yield heard_at(place), payloads[place : place + BATCH_FACTS]

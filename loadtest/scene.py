@@ -7,7 +7,7 @@ to be.
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +15,11 @@ import anyio
 import psutil
 
 from loadtest.clockwork import TOTAL
+from loadtest.peers.peer import processor_seconds
 from loadtest.postgres import connected
 from progress_service.embedded import embedded_postgres
-from progress_service.jobs.schema import apply_schema
 
 SETTINGS = {"max_connections": "100"}
-NEW_PEOPLE = "INSERT INTO users (id) SELECT unnest($1::uuid[])"
 NEW_JOBS = """
     INSERT INTO bulk_enrichment_jobs (id, user_id, status, progress)
     SELECT id, owner, 'running',
@@ -86,8 +85,12 @@ class World:
     @property
     def seconds(self) -> float:
         """What PostgreSQL's processes, those that live, have taken of processors."""
-        times = [process.cpu_times() for process in (self._server, *self._server.children())]
-        return float(sum(each.user + each.system for each in times))
+        seconds = 0.0
+        for process in (self._server, *self._server.children()):
+            # A process can end between the list and the question.
+            with suppress(psutil.NoSuchProcess):
+                seconds += processor_seconds(process)
+        return seconds
 
 
 @contextmanager
@@ -107,15 +110,15 @@ def populate(dsn: str, people: People) -> None:
 async def _made(dsn: str, name: str, address: str, sql: str) -> None:
     async with connected(dsn) as connection:
         await connection.execute(f'CREATE DATABASE "{name}"')
-    await apply_schema(address, sql)
+    async with connected(address) as connection:
+        await connection.execute(sql)
 
 
 async def _populated(dsn: str, people: People) -> None:
     jobs = people.jobs
     owners = [person_id(people.owner(job)) for job in jobs]
     async with connected(dsn) as connection:
-        await connection.execute("TRUNCATE users, bulk_enrichment_jobs")
-        await connection.execute(NEW_PEOPLE, [person_id(number) for number in range(people.count)])
+        await connection.execute("TRUNCATE bulk_enrichment_jobs")
         await connection.execute(NEW_JOBS, jobs, owners, TOTAL)
         await connection.execute("VACUUM ANALYZE bulk_enrichment_jobs")
         await connection.execute("CHECKPOINT")

@@ -17,38 +17,51 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
 
 import anyio
 import psutil
 
 from loadtest.access import SECRET
-from progress_service.core.events import FeedState, JobReported
+from progress_service.core.events import FeedState, JobUpserted
 from progress_service.core.model import Job, Progress, Status
-from progress_service.feeds.feed import Accept
+from progress_service.core.reducer import ActiveJobs
+from progress_service.feeds import reader
 from progress_service.jobs.store import JobStore
-from progress_service.parts import monotonic_clock
+from progress_service.parts import monotonic_clock, wall_clock
 from progress_service.server import Server, collect_less_often, listening_socket
 from progress_service.service import Service, opened
 from progress_service.settings import Settings
+from progress_service.streams.beat import Beat
+from progress_service.streams.publisher import Publisher
+
+if TYPE_CHECKING:
+    from progress_service.cluster.edge import Edge
 
 USER_ID = "00000000-0000-4000-8000-000000000001"
 JOBS = 8
 """How many jobs the changes go around: as many can be told together, and none of them in place of another."""
 
+PAUSE = "PROGRESS_READ_PAUSE_SECONDS_FOR_LOADTEST"
+"""In the environment of `database`: how long the reader pauses between reads, in place of its constant."""
+
 BORN = datetime(2026, 1, 1, tzinfo=UTC)
 LOOK_SECONDS = 0.002
 
 
-class Scripted:
-    """A feed that tells what this program makes up."""
+class Scripted(Publisher):
+    """A publisher whose events this program makes up, in the place of one that a feed fills."""
 
-    def __init__(self) -> None:
-        self.accept: Accept | None = None
+    def __init__(self, settings: Settings) -> None:
+        board = ActiveJobs(linger_seconds=settings.linger_seconds)
+        flush_seconds = settings.flush_seconds
+        super().__init__(
+            board, Beat(monotonic_clock), wall_clock=wall_clock, flush_seconds=flush_seconds, epoch="load"
+        )
 
-    async def run(self, accept: Accept) -> None:
-        """Hand over the way in, and keep out of the way."""
-        self.accept = accept
-        await anyio.sleep_forever()
+    async def run(self) -> None:
+        """Keep the deadlines."""
+        await self._beat.run()
 
 
 def job(number: int) -> Job:
@@ -60,17 +73,17 @@ def job(number: int) -> Job:
 
 
 async def ours() -> None:
-    """The real service, but for the database: tokens, hub, publisher and board are those of production."""
-    feed = Scripted()
+    """The real service, but for the database: tokens, hub, publisher and reducer are those of production."""
     settings = Settings(_env_file=None, jwt_secret=SECRET, streams_per_user_max=10_000)
-    async with JobStore.open("postgresql://nowhere.invalid/none") as store:
-        service = Service(settings, feed, store)
+    source = Scripted(settings)
+    nowhere = "postgresql://nowhere.invalid/none"
+    async with JobStore.open(nowhere) as store:
+        service = Service(settings, nowhere, store, edge=cast("Edge", source))
         async with service.running():
 
             def tell(numbers: Sequence[int]) -> None:
-                assert feed.accept is not None
                 at = monotonic_clock()
-                feed.accept([JobReported(job(number), at) for number in numbers])
+                source.handle([JobUpserted(job(number), at) for number in numbers])
 
             server = service.server(on_start=lambda: None)
             await _obey(server, tell, lambda: {"streams": service.hub.streams, "lags": service.hub.lags})
@@ -78,6 +91,8 @@ async def ours() -> None:
 
 async def database() -> None:
     """The real service with all that belongs to it. Others change its rows: `send` and `burst` do nothing."""
+    if PAUSE in os.environ:
+        reader.PAUSE_SECONDS = float(os.environ.pop(PAUSE))
     settings = Settings(_env_file=None, jwt_secret=SECRET, streams_per_user_max=10_000)
     async with opened(settings, os.environ["DATABASE_URL"]) as service:
         while service.publisher.feed_state is not FeedState.LIVE:  # noqa: ASYNC110 - what others ask, too.

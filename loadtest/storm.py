@@ -30,11 +30,11 @@ BACK_SECONDS_MAX = 3.0
 SNAPSHOTS_MAX = 1
 ALL_CORES = cores()
 JOBS_EACH = 3
-# A snapshot of everybody's jobs, which ours takes, or of one person's; not what is looked for by the clock.
-# One that is fetched piece by piece is one.
+# The query for all jobs, with which each connection of ours begins, or one for one person's jobs. A query
+# that is fetched in chunks is one.
 ASKED = re.compile(
     r"LOG:  (?:statement|execute (?!fetch from )[^:]*):\s+SELECT"
-    r"(?: bulk_enrichment_job_report\(job\)(?:,| FROM)|(?:(?!LOG:).){0,300}?\buser_id = \$1)",
+    r"(?: id::text, revision, user_id::text FROM|(?:(?!LOG:).){0,300}?\buser_id = \$1)",
     re.DOTALL,
 )
 

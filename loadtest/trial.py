@@ -17,6 +17,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
 import anyio
 from anyio.abc import TaskGroup
@@ -37,7 +38,6 @@ SEEN_SECONDS_MAX = 30.0
 FAULTS_BETWEEN_RESTS = 10
 BROWSERS_OF_A_USER = 10
 
-NEW_USER = "INSERT INTO users DEFAULT VALUES RETURNING id"
 TERMINATE = """
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE application_name LIKE 'progress_service%' AND pid <> pg_backend_pid()
@@ -143,7 +143,8 @@ async def _break_all(scene: TrialT, faults: Faults[TrialT], count: int) -> None:
             await _seen_by_all(scene, name)
             scene.survived[name] += 1
             if number % FAULTS_BETWEEN_RESTS == 0 or number == count:
-                await _compare(scene)
+                await rest(scene)
+                await compare(scene)
                 if not console.is_terminal:
                     print(f"{number} of {count} faults, {len(scene.violations)} violations", flush=True)
 
@@ -163,26 +164,26 @@ async def terminate(scene: Trial) -> None:
 
 @asynccontextmanager
 async def written_to(
-    asked: argparse.Namespace, folder: Path
-) -> AsyncIterator[tuple[Database, Sequence[Ledger], random.Random]]:
-    """A database, who will write to it (a worker for ten browsers), and the chance that the seed gives."""
+    asked: argparse.Namespace, database: Database, dsn: str | None = None
+) -> AsyncIterator[tuple[Sequence[Ledger], random.Random]]:
+    """Who will write to a running database (a worker for ten browsers), and the chance that the seed gives.
+
+    Args:
+        asked: The options.
+        database: Gets the schema.
+        dsn: Leads the workers to the database wherever it is, if that is not always there.
+    """
     chance = random.Random(asked.seed)  # noqa: S311 - the same for the same seed; guards nothing.
-    database = Database(folder / "postgres", SETTINGS)
-    await database.start()
-    ledgers: list[Ledger] = []
+    await apply_schema(database.dsn, schema_text())
+    ledgers = [
+        Ledger(uuid4(), f"user {number}", dsn or database.dsn, random.Random(chance.random()))  # noqa: S311
+        for number in range(asked.browsers // BROWSERS_OF_A_USER or 1)
+    ]
     try:
-        await apply_schema(database.dsn, schema_text())
-        async with connected(database.dsn) as connection:
-            for number in range(asked.browsers // BROWSERS_OF_A_USER or 1):
-                user_id = await connection.fetchval(NEW_USER)
-                own = random.Random(chance.random())  # noqa: S311 - as above.
-                ledgers.append(Ledger(user_id, f"user {number}", database.dsn, own))
-        yield database, ledgers, chance
+        yield ledgers, chance
     finally:
-        with anyio.CancelScope(shield=True):
-            for ledger in ledgers:
-                ledger.forget()
-            await database.stop()
+        for ledger in ledgers:
+            ledger.forget()
 
 
 def watchers(
@@ -223,21 +224,27 @@ async def _seen_by_all(scene: Trial, fault: str) -> None:
             waits.start_soon(beat, ledger)
 
 
-async def _compare(scene: Trial) -> None:
-    """Let the workers rest: each browser's picture must become that of the database."""
+async def rest(scene: Trial) -> None:
+    """Let the workers rest, each once it has made its present step."""
     async with anyio.create_task_group() as pauses:
         for ledger in scene.ledgers:
             pauses.start_soon(ledger.pause)
+
+
+async def compare(scene: Trial) -> None:
+    """While the workers rest, each browser's picture must become that of the database; then they go on."""
+    deadline = time.monotonic() + SEEN_SECONDS_MAX
     for ledger in scene.ledgers:
         held = await ledger.at_work()
         for browser in scene.browsers[ledger]:
-            with anyio.move_on_after(SEEN_SECONDS_MAX) as scope:
+            with anyio.move_on_after(max(0.0, deadline - time.monotonic())) as scope:
                 await browser.until(lambda browser=browser, held=held: at_work(browser.picture) == held)  # type: ignore[misc]
             if scope.cancelled_caught:
                 shown = at_work(browser.picture)
                 scene.violations.append(f"{browser.owner} is shown {shown}, and the database holds {held}")
             scene.violations += [*browser.missed(ledger.ended), *browser.faults]
             browser.faults.clear()
+    for ledger in scene.ledgers:
         ledger.go_on()
 
 

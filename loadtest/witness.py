@@ -47,6 +47,8 @@ class Browser:
     is_open: bool = False
     refused: int = 0
     """How often it was answered with anything but a stream."""
+    may_go_back: bool = False
+    """Whether revisions may fall, as after a fail-over that lost commits."""
     reading: anyio.Event = field(default_factory=anyio.Event)
     _revisions: dict[str, int] = field(default_factory=dict)
     _news: anyio.Event = field(default_factory=anyio.Event)
@@ -133,7 +135,7 @@ class Browser:
         job_id, revision = job["id"], job["revision"]
         if job["label"] != self.owner:
             self.faults.append(f"{self.owner} was told of a job of {job['label']}")
-        if revision < self._revisions.get(job_id, 0):
+        if revision < self._revisions.get(job_id, 0) and not self.may_go_back:
             self.faults.append(f"job {job_id} went back from {self._revisions[job_id]} to {revision}")
         self._revisions[job_id] = revision
         if job["status"] in FINISHED:

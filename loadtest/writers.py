@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Self
+from uuid import uuid4
 
 import anyio
 
@@ -45,10 +46,9 @@ HEARD_SECONDS_MAX = 10.0
 LOOK_SECONDS = 0.05
 
 BARE = """
-    CREATE TABLE users (id uuid PRIMARY KEY DEFAULT gen_random_uuid());
     CREATE TABLE bulk_enrichment_jobs (
         id         uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
-        user_id    uuid        NOT NULL REFERENCES users (id),
+        user_id    uuid        NOT NULL,
         status     text        NOT NULL DEFAULT 'pending',
         progress   jsonb       NOT NULL,
         created_at timestamptz NOT NULL DEFAULT now(),
@@ -62,7 +62,6 @@ ROW = f"""
     CREATE TRIGGER job_changed AFTER INSERT OR UPDATE ON bulk_enrichment_jobs
         FOR EACH ROW EXECUTE FUNCTION job_changed();
 """
-NEW_USER = "INSERT INTO users DEFAULT VALUES RETURNING id"
 NEW_JOBS = """
     INSERT INTO bulk_enrichment_jobs (id, user_id, status, progress)
     SELECT ('00000000-0000-4000-8000-' || lpad(number::text, 12, '0'))::uuid, $1, 'running',
@@ -167,7 +166,7 @@ async def _fresh(dsn: str, jobs: int) -> None:
     """New rows only, and nothing left to be done for those before."""
     async with connected(dsn) as connection:
         await connection.execute("TRUNCATE bulk_enrichment_jobs")
-        await connection.execute(NEW_JOBS, await connection.fetchval(NEW_USER), jobs)
+        await connection.execute(NEW_JOBS, uuid4(), jobs)
         await connection.execute("CHECKPOINT")
 
 

@@ -108,11 +108,11 @@ def usage(processes: Sequence[int]) -> Usage:
     for process in [*parents, *(child for parent in parents for child in parent.children(recursive=True))]:
         full = process.memory_full_info()
         memory += getattr(full, "pss", full.rss)
-        seconds += _seconds(process)
+        seconds += processor_seconds(process)
     return Usage(memory, seconds)
 
 
-def _seconds(process: psutil.Process) -> float:
+def processor_seconds(process: psutil.Process) -> float:
     """Processor time of all threads; where Linux tells it to the nanosecond, in place of its hundredths."""
     schedules = list(Path(f"/proc/{process.pid}/task").glob("*/schedstat"))
     if schedules:

@@ -1,9 +1,9 @@
-"""How many facts the board takes in on one core, and how much memory a job on it takes.
+"""How many events the reducer applies on one core, and how much memory a job in its map takes.
 
-The stream is mixed: counts that move, jobs that start, finish, pause, are deleted and are evicted, reports
-that come late. What the board ends with is compared with what the table ended with, so that a fast wrong
-answer is a failure and not a record. Speed is told per second of this process on a processor, so that it does
-not depend on what else runs on the machine.
+The events are mixed: counts that move, jobs that start, finish, pause, are deleted and are evicted. The map
+at the end is compared with the table at the end, so that a fast wrong answer is a failure and not a record.
+Speed is events per second of this process on a processor, so that it does not depend on what else runs on the
+machine.
 """
 
 import argparse
@@ -20,13 +20,13 @@ from loadtest.answers import WrongAnswerError
 from loadtest.figures import Figure, figure
 from loadtest.live import live
 from loadtest.report import options, parsed, publish
-from loadtest.rows import Script, batches, decoded, heard_at
-from progress_service.core.board import Board
-from progress_service.core.events import Fact
+from loadtest.rows import Payload, Script, batches, decoded, found, heard_at
+from progress_service.core.aggregates import recount
+from progress_service.core.events import Event
 from progress_service.core.model import Instant, Job
-from progress_service.core.totals import recount
+from progress_service.core.reducer import ActiveJobs
 
-FACTS_PER_SECOND_MIN = 250_000
+EVENTS_PER_SECOND_MIN = 250_000
 JOB_BYTES_MAX = 1_024
 LINGER_SECONDS = 5.0
 START = Instant(0.0)
@@ -35,58 +35,59 @@ START = Instant(0.0)
 def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
     asked = parsed(_parser(), arguments)
-    with live("board", 2) as now:
-        now.step("facts")
-        figures = [*_speed(asked.jobs, asked.facts, asked.runs)]
+    with live("reducer", 2) as now:
+        now.step("events")
+        figures = [*_speed(asked.jobs, asked.events, asked.runs)]
         now.step("memory")
         figures += _memory(max(asked.jobs), asked.runs)
-    publish("The board, on one core", figures, asked)
+    publish("The reducer, on one core", figures, asked)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = options("board", __doc__)
+    parser = options("reducer", __doc__)
     parser.add_argument("--jobs", type=int, nargs="+", default=[1_000, 100_000], help="active jobs")
-    parser.add_argument("--facts", type=int, default=200_000, help="facts in each run")
+    parser.add_argument("--events", type=int, default=200_000, help="events in each run")
     parser.add_argument("--runs", type=int, default=5, help="runs, of which the median counts")
     return parser
 
 
-def _speed(sizes: Sequence[int], facts: int, runs: int) -> Iterator[Figure]:
+def _speed(sizes: Sequence[int], events: int, runs: int) -> Iterator[Figure]:
     for active in sizes:
         script = Script(active, users=max(1, active // 10))
-        script.go_on(facts)
+        script.go_on(events)
         alone, together = zip(*(_rates(script) for _ in range(runs)), strict=True)
-        yield figure(f"apply, {active:,} jobs", "facts/s", alone, at_least=FACTS_PER_SECOND_MIN)
-        yield figure(f"decode and apply, {active:,} jobs", "facts/s", together)
+        yield figure(f"apply, {active:,} jobs", "events/s", alone, at_least=EVENTS_PER_SECOND_MIN)
+        yield figure(f"decode and apply, {active:,} jobs", "events/s", together)
 
 
 def _rates(script: Script) -> tuple[float, float]:
-    """Facts per second that the board takes in, by itself and with their decoding."""
-    board = Board(linger_seconds=LINGER_SECONDS)
-    for fact in decoded(script.opening, START):
-        board.apply(fact)
+    """Events per second that the reducer applies, by itself and with the decoding of their rows."""
+    jobs = ActiveJobs(linger_seconds=LINGER_SECONDS)
+    for event in decoded(found(script.opening), START):
+        jobs.apply(event)
     gc.collect()
     decoding = applying = 0.0
     changes = 0
     for at, payloads in batches(script.payloads):
+        reads = found(payloads)
         began = time.process_time()
-        facts = [*decoded(payloads, at)]
+        events = [*decoded(reads, at)]
         ready = time.process_time()
-        changes += _changes(board, facts, at)
+        changes += _changes(jobs, events, at)
         applying += time.process_time() - ready
         decoding += ready - began
-    _check(board, changes, script)
+    _check(jobs, changes, script)
     return len(script.payloads) / applying, len(script.payloads) / (decoding + applying)
 
 
-def _changes(board: Board, facts: Sequence[Fact], at: Instant) -> int:
-    """Let a batch happen to the board, and whatever is due by then; the number of changes that it told."""
-    return sum([len(board.apply(fact)) for fact in facts]) + len(board.expire(at))
+def _changes(jobs: ActiveJobs, events: Sequence[Event], at: Instant) -> int:
+    """Apply a batch, and expire what is due by then; the number of changes."""
+    return sum([len(jobs.apply(event)) for event in events]) + len(jobs.expire(at))
 
 
-def _check(board: Board, changes: int, script: Script) -> None:
-    """Compare what the board shows with what the table holds.
+def _check(jobs: ActiveJobs, changes: int, script: Script) -> None:
+    """Compare the map with what the table holds.
 
     Raises:
         WrongAnswerError: It is something else.
@@ -94,19 +95,19 @@ def _check(board: Board, changes: int, script: Script) -> None:
     end = heard_at(len(script.payloads) - 1)
     lingering = [row for row in script.finished if heard_at(row.place) + LINGER_SECONDS > end]
     expected = {row.id: row for row in [*script.rows, *lingering]}
-    views = {user: board.view(user) for user in script.users_known}
+    views = {user: jobs.view(user) for user in script.users_known}
     shown: list[Job] = [job for view in views.values() for job in view]
     evicted = len(script.finished) - len(lingering)
     is_right = (
-        len(board) == len(shown) == len(expected)
-        and changes == script.news + evicted
-        and board.illegal_moves == 0
+        len(jobs) == len(shown) == len(expected)
+        and changes == len(script.payloads) + evicted
+        and jobs.illegal_moves == 0
         and all(job.revision == expected[job.id].revision for job in shown)
         and all(job.progress.completed == expected[job.id].completed for job in shown)
-        and all(board.totals(user) == recount(view) for user, view in views.items())
+        and all(jobs.totals(user) == recount(view) for user, view in views.items())
     )
     if not is_right:
-        raise WrongAnswerError(f"{len(board)} jobs, {changes} changes; the table holds {len(expected)}")
+        raise WrongAnswerError(f"{len(jobs)} jobs, {changes} changes; the table holds {len(expected)}")
 
 
 def _memory(active: int, runs: int) -> Iterator[Figure]:
@@ -128,8 +129,8 @@ def _bytes_traced(active: int, jobs_per_user: int) -> float:
     script = Script(active, active // jobs_per_user)
     later = script.everyone_reports()
     tracemalloc.start()
-    board = _at_work(script, later)
-    return tracemalloc.get_traced_memory()[0] / len(board)
+    jobs = _at_work(script, later)
+    return tracemalloc.get_traced_memory()[0] / len(jobs)
 
 
 def _bytes_resident(active: int, jobs_per_user: int) -> float:
@@ -138,19 +139,19 @@ def _bytes_resident(active: int, jobs_per_user: int) -> float:
     script = Script(active, active // jobs_per_user)
     later = script.everyone_reports()
     before = process.memory_info().rss
-    board = _at_work(script, later)
-    return float(process.memory_info().rss - before) / len(board)
+    jobs = _at_work(script, later)
+    return float(process.memory_info().rss - before) / len(jobs)
 
 
-def _at_work(script: Script, later: Sequence[str]) -> Board:
-    """A board on which every job has moved since it came, as it has on any board that is in use."""
+def _at_work(script: Script, later: Sequence[Payload]) -> ActiveJobs:
+    """A map in which every job has moved since it came, as it has in any map that is in use."""
     gc.collect()
-    board = Board(linger_seconds=LINGER_SECONDS)
+    jobs = ActiveJobs(linger_seconds=LINGER_SECONDS)
     for payloads in (script.opening, later):
-        for fact in decoded(payloads, START):
-            board.apply(fact)
+        for event in decoded(found(payloads), START):
+            jobs.apply(event)
     gc.collect()
-    shown = [board.job(row.id) for row in script.rows]
+    shown = [jobs.job(row.id) for row in script.rows]
     if not all(job and job.revision == row.revision for job, row in zip(shown, script.rows, strict=True)):
-        raise WrongAnswerError(f"{len(board)} jobs of {script.active}")
-    return board
+        raise WrongAnswerError(f"{len(jobs)} jobs of {script.active}")
+    return jobs
