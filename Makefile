@@ -17,7 +17,7 @@ demo: $(READY)  ## a PostgreSQL, the service, and a page with live bars (DEMO="-
 demo-cluster: $(READY)  ## PostgreSQL, NATS, two relays and three edges behind Caddy, and a page to break them from
 	@$(BIN)/python examples/cluster/play.py $(DEMO)
 
-test: $(READY) browser servers  ## every test, with a real PostgreSQL and a real Chromium (TESTS="tests/test_board.py" for some)
+test: $(READY) browser servers  ## every test, with a real PostgreSQL and a real Chromium (TESTS="tests/test_reducer.py" for some)
 ifdef TESTS
 	@$(BIN)/python -m pytest $(TESTS)
 else
